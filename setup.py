@@ -1,0 +1,54 @@
+"""Installs the package; exact versions are pinned in constraints.txt."""
+
+import setuptools
+
+setuptools.setup(
+  name="unialign_jax",
+  version="0.1.0",
+  description="UniAlignment (arXiv 2509.23760) in JAX/Flax",
+  python_requires=">=3.11,<3.13",
+  packages=setuptools.find_packages(include=["unialign_jax", "unialign_jax.*"]),
+  package_data={
+    "unialign_jax.shapes.weights": [
+      "*/*.json",
+      "*/*.safetensors",
+    ]
+  },
+  install_requires=[
+    "absl-py",
+    "array_record",
+    "clu",
+    "etils[epath]",
+    "flax",
+    "grain",
+    # tfds imports it without declaring it.
+    "importlib_resources",
+    "jax>=0.10.2",
+    "matplotlib",
+    "ml-collections",
+    "numpy",
+    "optax",
+    "orbax-checkpoint",
+    "pillow",
+    "safetensors",
+    "scikit-image",
+    "scipy",
+    "tensorboardX",
+    "tensorflow-datasets",
+    "tokenizers",
+    "tqdm",
+    "transformers",
+  ],
+  extras_require={
+    # Qwen2.5-VL features; torch brings the device build of the user's choice.
+    "encoders": ["torch"],
+    "test": [
+      "diffusers",
+      "hypothesis",
+      "pytest",
+      "pytest-timeout",
+      "ruff",
+      "torch",
+    ],
+  },
+)

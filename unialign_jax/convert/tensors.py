@@ -1,0 +1,80 @@
+"""Safetensors on disk: one file or shards, read lazily, written whole."""
+
+import json
+import pathlib
+from collections.abc import Iterator
+from collections.abc import Mapping
+
+import numpy as np
+import safetensors
+import safetensors.numpy
+
+
+class Tensors(Mapping[str, np.ndarray]):
+  """Names -> numpy arrays of a folder's weights, each read when asked for."""
+
+  def __init__(self, folder: str | pathlib.Path, stem: str):
+    """Opens `{stem}.safetensors`, or the shards that its index lists.
+
+    Args:
+      folder: a folder in Hugging Face layout.
+      stem: "model" for transformers, "diffusion_pytorch_model" for diffusers.
+
+    Raises:
+      ValueError: no weights there, a shard is missing, or a shard lacks a
+        tensor that the index promises.
+    """
+    folder = pathlib.Path(folder)
+    self._files: dict[str, safetensors.safe_open] = {}
+    index = folder / f"{stem}.safetensors.index.json"
+    single = folder / f"{stem}.safetensors"
+    if single.exists():
+      promised = dict.fromkeys(_open(single).keys(), single.name)
+    elif index.exists():
+      promised = json.loads(index.read_text())["weight_map"]
+    else:
+      found = sorted(p.name for p in folder.glob("*"))
+      raise ValueError(
+        f"No weights in {folder}: expected {single.name} or {index.name}, "
+        f"found {found}. Download the folder again, in safetensors form."
+      )
+    shards = {name: _open(folder / name) for name in set(promised.values())}
+    held = {shard: set(file.keys()) for shard, file in shards.items()}
+    for name, shard in promised.items():
+      if name not in held[shard]:
+        raise ValueError(
+          f"{folder / shard} lacks {name!r}, which {index.name} promises; "
+          "download the folder again."
+        )
+      self._files[name] = shards[shard]
+
+  def __getitem__(self, name: str) -> np.ndarray:
+    return self._files[name].get_tensor(name)
+
+  def __iter__(self) -> Iterator[str]:
+    return iter(sorted(self._files))
+
+  def __len__(self) -> int:
+    return len(self._files)
+
+
+def _open(path: pathlib.Path) -> "safetensors.safe_open":
+  try:
+    return safetensors.safe_open(path, framework="numpy")
+  except (OSError, safetensors.SafetensorError) as error:
+    raise ValueError(
+      f"Cannot read {path} as safetensors: {error}. Download it again."
+    ) from error
+
+
+def save(
+  folder: str | pathlib.Path, stem: str, tensors: Mapping[str, np.ndarray]
+) -> pathlib.Path:
+  """Writes `{stem}.safetensors` into a folder, making it; returns the path."""
+  path = pathlib.Path(folder) / f"{stem}.safetensors"
+  path.parent.mkdir(parents=True, exist_ok=True)
+  # transformers refuses files that do not say for which framework they are.
+  metadata = {"format": "pt"}
+  safetensors.numpy.save_file(dict(tensors), path, metadata=metadata)
+  path.chmod(0o644)  # safetensors makes files that only their owner can read
+  return path

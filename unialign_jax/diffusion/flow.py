@@ -1,0 +1,203 @@
+"""Rectified flow over image latents: the continuous of the two diffusions.
+
+Time runs from t = 0 (clean) to t = 1 (pure noise). With eps ~ N(0, I):
+
+    x_t = (1 - t) x + t eps                                            (1)
+    v   = d x_t / dt = eps - x                                         (2)
+    L   = E_t mean (v_theta(x_t, t) - v)^2            (3)  the paper's Eq. 1
+    x^  = x_t - t v_theta,  so  (x^ - x)^2 = t^2 (v_theta - v)^2       (4)
+    x_s = x_t + (s - t) v_theta(x_t, t),  s < t       (5)  one Euler step
+    t'  = shift t / (1 + (shift - 1) t)               (6)  timestep shift
+
+Training times are logit-normal, t = sigmoid(mean + std z) with z ~ N(0, 1).
+Process, logit-normal density and shift are those of SD3 (arXiv 2403.03206,
+sections 3.1 and 5.3.2); the space of (4) is what the UniAlignment authors'
+code trains in. The masked diffusion of `masked.py` has the same four verbs:
+`sample_t`, `corrupt`, `loss`, `step`.
+"""
+
+from collections.abc import Callable
+
+import jax
+import jax.numpy as jnp
+
+from unialign_jax.diffusion import times
+
+SPACES = ("velocity", "x0")
+
+# (latents_BHWC, t) -> velocity_BHWC
+VelocityFn = Callable[[jax.Array, jax.Array], jax.Array]
+
+
+def sample_t(
+  key: jax.Array,
+  batch: int,
+  *,
+  mean: float = 0.0,
+  std: float = 1.0,
+  num_steps: int = 0,
+  antithetic: bool = False,
+) -> jax.Array:
+  """Logit-normal training times, [B] fp32 in (0, 1].
+
+  Args:
+    key: used once.
+    batch: B, the global batch.
+    mean: of the logit; positive moves towards noise.
+    std: of the logit.
+    num_steps: 0 for continuous times; n rounds up to the grid k / n with
+      k = 1..n (n = 1000 is what the authors train on).
+    antithetic: one time per quantile of width 1 / B (`times.uniform`).
+
+  Raises:
+    ValueError: for a negative `num_steps` or `std`.
+  """
+  if num_steps < 0 or std < 0:
+    raise ValueError(
+      f"flow times: got num_steps = {num_steps} and std = {std}, expected"
+      " numbers >= 0 (num_steps = 0 means continuous)."
+    )
+  u_B = times.uniform(key, batch, antithetic=antithetic)
+  # The quantile function is infinite at 0 and 1.
+  z_B = jax.scipy.special.ndtri(jnp.clip(u_B, 1e-7, 1.0 - 1e-7))
+  t_B = jax.nn.sigmoid(mean + std * z_B)
+  if num_steps == 0:
+    return t_B
+  return jnp.clip(jnp.ceil(t_B * num_steps), 1, num_steps) / num_steps
+
+
+def corrupt(
+  latents_BHWC: jax.Array, eps_BHWC: jax.Array, t_B: jax.Array
+) -> jax.Array:
+  """Noisy latents at time t, Eq. 1; computed in the dtype of the latents."""
+  t = _per_example(t_B, latents_BHWC)
+  return (1.0 - t) * latents_BHWC + t * eps_BHWC.astype(latents_BHWC.dtype)
+
+
+def loss(
+  velocity_BHWC: jax.Array,
+  latents_BHWC: jax.Array,
+  eps_BHWC: jax.Array,
+  t_B: jax.Array,
+  *,
+  space: str = "velocity",
+) -> jax.Array:
+  """Squared error, [B] fp32: the mean over the H x W x C elements of each.
+
+  Args:
+    velocity_BHWC: the prediction at time t.
+    latents_BHWC: the clean target.
+    eps_BHWC: the noise that made x_t.
+    t_B: diffusion times; only "x0" reads them.
+    space: "velocity" is Eq. 3; "x0" is the error of the implied clean image,
+      Eq. 4, which weighs Eq. 3 by t^2.
+
+  Raises:
+    ValueError: for an unknown space.
+  """
+  if space not in SPACES:
+    raise ValueError(
+      f"config.loss.flow_space: got {space!r}, expected one of {SPACES}."
+    )
+  target = eps_BHWC.astype(jnp.float32) - latents_BHWC.astype(jnp.float32)
+  error = velocity_BHWC.astype(jnp.float32) - target
+  loss_B = jnp.mean(jnp.square(error), axis=range(1, error.ndim))
+  return loss_B * jnp.square(t_B) if space == "x0" else loss_B
+
+
+def step(
+  velocity_BHWC: jax.Array,
+  latents_BHWC: jax.Array,
+  t: jax.Array | float,
+  t_next: jax.Array | float,
+) -> jax.Array:
+  """One Euler step from time t to t_next, Eq. 5; keeps the latents' dtype."""
+  dtype = latents_BHWC.dtype
+  dt = jnp.asarray(t_next - t, dtype)
+  return latents_BHWC + dt * velocity_BHWC.astype(dtype)
+
+
+def euler(
+  velocity_fn: VelocityFn,
+  latents_BHWC: jax.Array,
+  t: jax.Array,
+  t_next: jax.Array,
+) -> jax.Array:
+  """First order: one evaluation of the velocity."""
+  return step(velocity_fn(latents_BHWC, t), latents_BHWC, t, t_next)
+
+
+def heun(
+  velocity_fn: VelocityFn,
+  latents_BHWC: jax.Array,
+  t: jax.Array,
+  t_next: jax.Array,
+) -> jax.Array:
+  """Second order: the mean of the velocities at both ends of the step."""
+  velocity = velocity_fn(latents_BHWC, t)
+  end = step(velocity, latents_BHWC, t, t_next)
+  average = 0.5 * (velocity + velocity_fn(end, t_next))
+  return step(average, latents_BHWC, t, t_next)
+
+
+SOLVERS = {"euler": euler, "heun": heun}
+
+
+def timesteps(steps: int, shift: float) -> jax.Array:
+  """Sampling times [steps + 1], evenly spaced from 1 to 0, then Eq. 6.
+
+  A shift above 1 spends more steps near the noise, as large images need.
+
+  Raises:
+    ValueError: unless steps >= 1 and shift > 0.
+  """
+  if steps < 1 or shift <= 0:
+    raise ValueError(
+      f"sampling times: got steps = {steps} and shift = {shift}, expected"
+      " steps >= 1 and shift > 0 (1 for no shift, 3 in SD3)."
+    )
+  t = jnp.linspace(1.0, 0.0, steps + 1, dtype=jnp.float32)
+  return shift * t / (1.0 + (shift - 1.0) * t)
+
+
+def integrate(
+  velocity_fn: VelocityFn,
+  latents_BHWC: jax.Array,
+  times_S: jax.Array,
+  *,
+  solver: str = "euler",
+) -> jax.Array:
+  """Follows the velocity through `times_S`, in one `lax.scan`.
+
+  The last step is Euler's with every solver: a second-order step would ask
+  for the velocity at t = 0, where the network was only ever trained to read
+  images. The order of the whole stays that of the solver.
+
+  Args:
+    velocity_fn: (latents, t) -> velocity.
+    latents_BHWC: noise at times_S[0].
+    times_S: decreasing, as `timesteps` returns.
+    solver: a key of `SOLVERS`.
+
+  Raises:
+    ValueError: for an unknown solver.
+  """
+  if solver not in SOLVERS:
+    raise ValueError(
+      f"solver: got {solver!r}, expected one of {sorted(SOLVERS)}."
+    )
+
+  def body(latents: jax.Array, ends: tuple) -> tuple[jax.Array, None]:
+    return SOLVERS[solver](velocity_fn, latents, *ends), None
+
+  num_scanned = times_S.size - (1 if solver == "euler" else 2)
+  starts, ends = times_S[:num_scanned], times_S[1 : num_scanned + 1]
+  latents_BHWC, _ = jax.lax.scan(body, latents_BHWC, (starts, ends))
+  if solver == "euler":
+    return latents_BHWC
+  return euler(velocity_fn, latents_BHWC, times_S[-2], times_S[-1])
+
+
+def _per_example(t_B: jax.Array, latents: jax.Array) -> jax.Array:
+  """t_B shaped to broadcast against the latents, in their dtype."""
+  return t_B.astype(latents.dtype).reshape(-1, *[1] * (latents.ndim - 1))

@@ -1,0 +1,276 @@
+"""The one network: an SD3-style MMDiT with an image head and a text head.
+
+    image  = patches of the target + patches of the conditions   [B, T', D]
+    text   = projected T5 features                                [B, L,  D]
+    time   = embedding of 1000 t                                  [B, D]
+    image, text = block_1 .. block_depth(image, text, time)
+    velocity from the target's image tokens, logits from the text tokens
+
+Differences from SD3 are those of Dual Diffusion and UniAlignment: modulation
+from the timestep alone, a full context stream in the last block, a text head,
+a learned null image, two alignment heads.
+"""
+
+import dataclasses
+from collections.abc import Callable
+from collections.abc import Collection
+from typing import Any
+from typing import NamedTuple
+
+import jax
+import jax.numpy as jnp
+from flax import linen as nn
+
+from unialign_jax.models import heads as heads_lib
+from unialign_jax.models import layers
+from unialign_jax.models import positions
+
+HEADS = (
+  "velocity",
+  "logits",
+  "image_out",
+  "text_out",
+  "image_mid",
+  "text_mid",
+)
+_SAVE = jax.checkpoint_policies.save_only_these_names
+REMAT_POLICIES: dict[str, Callable | None] = {
+  "none": None,
+  "full": jax.checkpoint_policies.nothing_saveable,
+  "attention": _SAVE("attention"),
+  "attention_qkv": _SAVE("attention", "qkv"),
+  "attention_qkv_mlp": _SAVE("attention", "qkv", "mlp"),
+  "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
+}
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class MMDiTConfig:
+  """Shape of the network; `configs/base.py` documents every field."""
+
+  in_channels: int = 16
+  patch_size: int = 2
+  width: int = 1536
+  depth: int = 24
+  num_heads: int = 24
+  mlp_ratio: int = 4
+  text_dim: int = 4096
+  vocab_size: int = 32100
+  pos_embed_size: int = 192
+  pos_embed_base: int = 64
+  null_image_tokens: int = 8
+  qk_norm: bool = False
+  align_depth: int = 8
+  align_hidden: int = 2048
+  semantic_dim: int = 3584
+  scan_layers: bool = True
+  remat: str = "none"
+  attention: str = "auto"
+  dtype: str = "float32"
+
+  def __post_init__(self) -> None:
+    if self.width % self.num_heads or self.width % 4:
+      raise ValueError(
+        f"config.model.width: got {self.width}, expected a multiple of"
+        f" num_heads = {self.num_heads} and of 4 (sine and cosine of rows and"
+        " columns); change width or num_heads."
+      )
+    if not 1 <= self.align_depth <= self.depth:
+      raise ValueError(
+        f"config.model.align_depth: got {self.align_depth}, expected 1 to"
+        f" depth = {self.depth}."
+      )
+    if self.remat not in REMAT_POLICIES:
+      raise ValueError(
+        f"config.model.remat: got {self.remat!r}, expected one of"
+        f" {sorted(REMAT_POLICIES)}."
+      )
+
+
+class ModelOutput(NamedTuple):
+  """One forward pass; what was not asked for is None."""
+
+  velocity_BHWC: jax.Array | None
+  logits_BLV: jax.Array | None
+  image_out_BTD: jax.Array | None
+  text_out_BLD: jax.Array | None
+  image_mid_BE: jax.Array | None
+  text_mid_BE: jax.Array | None
+
+
+class MMDiT(nn.Module):
+  """The multimodal diffusion transformer; pure `init` and `apply`."""
+
+  config: MMDiTConfig
+
+  @nn.compact
+  def __call__(
+    self,
+    latents_BHWC: jax.Array | None,
+    text_BLE: jax.Array,
+    t_B: jax.Array,
+    cond_BNHWC: jax.Array | None = None,
+    *,
+    heads: Collection[str] = HEADS,
+  ) -> ModelOutput:
+    """Runs the trunk once and the heads asked for.
+
+    Args:
+      latents_BHWC: scaled latents at time `t`; None selects the null image.
+      text_BLE: T5 features; E here is `text_dim`.
+      t_B: diffusion time of the image in [0, 1], fp32; 0 in the text pass.
+      cond_BNHWC: clean scaled latents of N condition images.
+      heads: which fields of `ModelOutput` to compute.
+
+    Raises:
+      ValueError: for an unknown head, or latents that patches do not tile.
+    """
+    cfg = self.config
+    if unknown := set(heads) - set(HEADS):
+      raise ValueError(f"heads: got {sorted(unknown)}, expected among {HEADS}.")
+    dtype = jnp.dtype(cfg.dtype)
+
+    time_BD = layers.TimeEmbed(cfg.width, dtype, name="time_embed")(t_B)
+    text_BLD = nn.Dense(cfg.width, dtype=dtype, name="context_embed")(
+      text_BLE.astype(dtype)
+    )
+    image_BTD, num_target = self._image_tokens(
+      latents_BHWC, cond_BNHWC, text_BLE.shape[0], dtype
+    )
+    image_BTD, text_BLD, mid = self._trunk(
+      image_BTD, text_BLD, time_BD, num_target
+    )
+    grid = None if latents_BHWC is None else latents_BHWC.shape[1:3]
+    wanted = HEADS if self.is_initializing() else heads
+    return self._heads(
+      image_BTD[:, :num_target], text_BLD, time_BD, mid, grid, wanted
+    )
+
+  def _image_tokens(
+    self,
+    latents_BHWC: jax.Array | None,
+    cond_BNHWC: jax.Array | None,
+    batch: int,
+    dtype: jnp.dtype,
+  ) -> tuple[jax.Array, int]:
+    """Target tokens, then condition tokens; and how many are the target's."""
+    cfg = self.config
+    null = self.param(
+      "null_image_embed",
+      nn.initializers.normal(0.02),
+      (1, cfg.null_image_tokens, cfg.width),
+    ).astype(dtype)
+    embed = nn.Dense(cfg.width, dtype=dtype, name="patch_embed")
+    if latents_BHWC is None:
+      if self.is_initializing():
+        raise ValueError("init needs latents: got None, which has no patches.")
+      shape = (batch, cfg.null_image_tokens, cfg.width)
+      return jnp.broadcast_to(null, shape), cfg.null_image_tokens
+
+    pictures = latents_BHWC[:, None]
+    if cond_BNHWC is not None:
+      pictures = jnp.concatenate(
+        [pictures, cond_BNHWC.astype(latents_BHWC.dtype)], axis=1
+      )
+    B, N, H, W, C = pictures.shape
+    P = cfg.patch_size
+    if H % P or W % P or cfg.in_channels != C:
+      raise ValueError(
+        f"latents: got {H} x {W} x {C}, expected multiples of the patch size"
+        f" {P} and {cfg.in_channels} channels (config.model.patch_size,"
+        " config.model.in_channels)."
+      )
+    table = positions.cropped_positions(
+      cfg.width, cfg.pos_embed_size, cfg.pos_embed_base, H // P, W // P
+    )
+    patches = positions.patchify(pictures.reshape(B * N, H, W, C), P)
+    tokens = embed(patches.astype(dtype)) + jnp.asarray(table, dtype)[None]
+    return tokens.reshape(B, -1, cfg.width), tokens.shape[1]
+
+  def _trunk(
+    self,
+    image_BTD: jax.Array,
+    text_BLD: jax.Array,
+    time_BD: jax.Array,
+    num_target: int,
+  ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
+    """All joint blocks; also the pooled tokens at the alignment depth."""
+    cfg = self.config
+    block = layers.JointBlock(
+      cfg.width,
+      cfg.num_heads,
+      cfg.mlp_ratio,
+      cfg.qk_norm,
+      cfg.attention,
+      jnp.dtype(cfg.dtype),
+      parent=None,
+    )
+
+    def init(key: jax.Array) -> Any:
+      def one(k: jax.Array) -> Any:
+        return block.init(k, image_BTD, text_BLD, time_BD)["params"]
+
+      return jax.vmap(one)(jax.random.split(key, cfg.depth))
+
+    stacked = self.param("blocks", init)
+
+    def apply_block(streams: tuple, params: Any) -> tuple[tuple, tuple]:
+      image, text = block.apply({"params": params}, *streams, time_BD)
+      return (image, text), (image[:, :num_target].mean(1), text.mean(1))
+
+    if REMAT_POLICIES[cfg.remat] is not None:
+      # Inside a scan nothing can be hoisted, so CSE protection is not needed.
+      apply_block = jax.checkpoint(
+        apply_block,
+        policy=REMAT_POLICIES[cfg.remat],
+        prevent_cse=not cfg.scan_layers,
+      )
+    streams = (image_BTD, text_BLD)
+    if cfg.scan_layers:
+      # Pooling in every layer costs one read of the residual stream, and keeps
+      # the parameters one stack whatever the alignment depth is.
+      streams, pooled = jax.lax.scan(apply_block, streams, stacked)
+      return *streams, tuple(p[cfg.align_depth - 1] for p in pooled)
+
+    pooled = []
+    for i in range(cfg.depth):
+      layer = jax.tree.map(lambda p, i=i: p[i], stacked)
+      streams, means = apply_block(streams, layer)
+      self.sow("intermediates", "blocks", streams)
+      pooled.append(means)
+    return *streams, pooled[cfg.align_depth - 1]
+
+  def _heads(
+    self,
+    image_BTD: jax.Array,
+    text_BLD: jax.Array,
+    time_BD: jax.Array,
+    mid: tuple[jax.Array, jax.Array],
+    grid: tuple[int, int] | None,
+    heads: Collection[str],
+  ) -> ModelOutput:
+    """Applies the heads asked for, to the target's tokens only."""
+    cfg = self.config
+    dtype = jnp.dtype(cfg.dtype)
+    patch_dim = cfg.patch_size**2 * cfg.in_channels
+    image_head = heads_lib.ImageHead(
+      cfg.width, patch_dim, dtype, name="image_head"
+    )
+    text_head = heads_lib.TextHead(cfg.vocab_size, dtype, name="text_head")
+    out = {}
+    if {"velocity", "image_out"} & set(heads):
+      out["image_out"] = image_head.norm(image_BTD, time_BD)
+    if "velocity" in heads and grid is not None:
+      patches = image_head.project(out["image_out"])
+      out["velocity"] = positions.unpatchify(patches, *grid, cfg.patch_size)
+    if {"logits", "text_out"} & set(heads):
+      out["text_out"] = text_head.norm(text_BLD)
+    if "logits" in heads:
+      out["logits"] = text_head.project(out["text_out"])
+    for name, pooled in zip(("image", "text"), mid):
+      if f"{name}_mid" in heads:
+        align = heads_lib.AlignHead(
+          cfg.align_hidden, cfg.semantic_dim, dtype, name=f"align_{name}"
+        )
+        out[f"{name}_mid"] = align(pooled)
+    return ModelOutput(*(out.get(h) if h in heads else None for h in HEADS))

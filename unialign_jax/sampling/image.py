@@ -1,0 +1,161 @@
+"""Text to image, and every image task with condition images: one sampler.
+
+Editing, perception and personalisation are text-to-image with `cond_BNHWC`;
+nothing here knows the task. The loop over the steps is one `lax.scan`, so a
+jitted caller runs noise to latents without the host:
+
+    sample = jax.jit(functools.partial(
+      sample_images, model.apply,
+      latents_shape=(8, 64, 64, 16), steps=28, guidance=7.0, shift=3.0))
+    latents = sample(params, text_BLE, null_BLE, key=key)
+"""
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from unialign_jax.diffusion import flow
+from unialign_jax.sampling import guidance as guidance_lib
+
+
+def latents_shape(
+  batch: int, height: int, width: int, *, factor: int, channels: int, patch: int
+) -> tuple[int, int, int, int]:
+  """Shape of the latents of `batch` pictures of height x width pixels.
+
+  Args:
+    batch: B.
+    height: in pixels.
+    width: in pixels.
+    factor: pixels per latent along one side, 8 for SD3's VAE.
+    channels: latent channels, 16 for SD3's VAE.
+    patch: latents per image token along one side.
+
+  Raises:
+    ValueError: for a size that latents and patches do not tile.
+  """
+  unit = factor * patch
+  if height < unit or width < unit or height % unit or width % unit:
+    raise ValueError(
+      f"image size: got {height} x {width} pixels, expected multiples of"
+      f" {unit} (VAE factor {factor} times patch size {patch})."
+    )
+  return batch, height // factor, width // factor, channels
+
+
+def sample_images(
+  model_apply: Callable[..., Any],
+  params: Any,
+  text_features: jax.Array,
+  null_features: jax.Array | None,
+  *,
+  key: jax.Array,
+  latents_shape: tuple[int, int, int, int],
+  steps: int,
+  guidance: float,
+  shift: float,
+  cond_BNHWC: jax.Array | None = None,
+  solver: str = "euler",
+  guidance_rescale: float = 0.0,
+  guidance_interval: tuple[float, float] = (0.0, 1.0),
+) -> jax.Array:
+  """Samples scaled latents from noise.
+
+  With guidance, conditional and unconditional run as one batch of 2 B; the
+  condition images go to both halves, as training never drops them. Only
+  arrays may be traced: all numbers and names are static.
+
+  Args:
+    model_apply: `MMDiT(config).apply`.
+    params: parameters of the network.
+    text_features: [B, L, E] of the prompts or instructions.
+    null_features: [L, E], [1, L, E] or [B, L, E] of " " (or of negative
+      prompts); may be None when guidance is 1.
+    key: of the initial noise; nothing else is random.
+    latents_shape: (B, H, W, C).
+    steps: number of solver steps.
+    guidance: scale, 1 for none: then the batch is not doubled.
+    shift: timestep shift, 1 for none.
+    cond_BNHWC: clean scaled latents of N condition images.
+    solver: "euler" (steps evaluations) or "heun" (2 steps - 1).
+    guidance_rescale: factor of `guidance.rescale`, 0 for none.
+    guidance_interval: times (low, high) at which guidance applies; elsewhere
+      only the conditional half is computed.
+
+  Returns:
+    latents_BHWC at t = 0, fp32.
+
+  Raises:
+    ValueError: for settings out of range, or inputs that do not fit together.
+  """
+  guidance_lib.check(guidance, guidance_rescale, guidance_interval)
+  _check_inputs(text_features, null_features, latents_shape, guidance)
+
+  def network(
+    latents_BHWC: jax.Array,
+    t: jax.Array,
+    text_BLE: jax.Array,
+    cond_BNHWC: jax.Array | None,
+  ) -> jax.Array:
+    t_B = jnp.full(latents_BHWC.shape[:1], t, jnp.float32)
+    out = model_apply(
+      {"params": params},
+      latents_BHWC,
+      text_BLE,
+      t_B,
+      cond_BNHWC=cond_BNHWC,
+      heads=("velocity",),
+    )
+    return out.velocity_BHWC.astype(jnp.float32)
+
+  def plain(latents_BHWC: jax.Array, t: jax.Array) -> jax.Array:
+    return network(latents_BHWC, t, text_features, cond_BNHWC)
+
+  def guided(latents_BHWC: jax.Array, t: jax.Array) -> jax.Array:
+    null = jnp.broadcast_to(null_features, text_features.shape)
+    conditional, unconditional = guidance_lib.unpair(
+      network(
+        guidance_lib.pair(latents_BHWC, latents_BHWC),
+        t,
+        guidance_lib.pair(text_features, null.astype(text_features.dtype)),
+        None
+        if cond_BNHWC is None
+        else guidance_lib.pair(cond_BNHWC, cond_BNHWC),
+      )
+    )
+    velocity = guidance_lib.combine(conditional, unconditional, guidance)
+    return guidance_lib.rescale(velocity, conditional, guidance_rescale)
+
+  def sometimes_guided(latents_BHWC: jax.Array, t: jax.Array) -> jax.Array:
+    active = guidance_lib.is_active(t, guidance_interval)
+    return jax.lax.cond(active, guided, plain, latents_BHWC, t)
+
+  if guidance == 1.0:
+    velocity_fn = plain
+  elif guidance_interval == (0.0, 1.0):
+    velocity_fn = guided
+  else:
+    velocity_fn = sometimes_guided
+  noise_BHWC = jax.random.normal(key, latents_shape, jnp.float32)
+  times_S = flow.timesteps(steps, shift)
+  return flow.integrate(velocity_fn, noise_BHWC, times_S, solver=solver)
+
+
+def _check_inputs(
+  text_features: jax.Array,
+  null_features: jax.Array | None,
+  latents_shape: tuple[int, int, int, int],
+  guidance: float,
+) -> None:
+  if text_features.shape[0] != latents_shape[0]:
+    raise ValueError(
+      f"latents_shape: got a batch of {latents_shape[0]}, expected"
+      f" {text_features.shape[0]}, one per row of text_features."
+    )
+  if null_features is None and guidance != 1.0:
+    raise ValueError(
+      f"null_features: got None with guidance {guidance}, expected the"
+      ' features of " "; or set guidance to 1.'
+    )
