@@ -18,46 +18,53 @@ TEXT = pretrain_text.Recipe(
   d_model=16, d_ff=24, num_layers=1, num_heads=2, batch_size=16, steps=60
 )
 IMAGE = pretrain_image.Recipe(
-  block_out_channels=(4, 8), norm_num_groups=2, batch_size=4, steps=12
+  block_out_channels=(4, 4), norm_num_groups=2, batch_size=4, steps=12
 )
 
 
-def _train(folder, seed: int = 0) -> list[str]:
-  samples = pretrain.make_samples([seed, 0], "train", 4)
-  test_samples = pretrain.make_samples([seed, 2], "test", 2)
+def _train_text(folder) -> list[str]:
   lines: list[str] = []
-  options = {"seed": seed, "log": lines.append}
-  pretrain.train_text(folder, samples, test_samples, recipe=TEXT, **options)
-  pictures = pretrain.make_pictures([seed, 1], 4)
-  pretrain.train_image(folder, pictures, test_samples, recipe=IMAGE, **options)
+  samples = pretrain.make_samples([0, 0], "train", 4)
+  test_samples = pretrain.make_samples([0, 2], "test", 2)
+  # optax mixes integers with floats inside, here and below.
+  with jax.numpy_dtype_promotion("standard"):
+    pretrain.train_text(
+      folder, samples, test_samples, recipe=TEXT, seed=0, log=lines.append
+    )
   return lines
 
 
-def test_the_command_learns_writes_and_repeats_itself(tmp_path):
-  lines = _train(tmp_path / "a")
-  losses = [float(x.split()[3].strip(",")) for x in lines if "text " in x[:5]]
+def test_text_encoder_learns_is_written_and_repeats_itself(tmp_path):
+  lines = _train_text(tmp_path / "a")
+  losses = [float(x.split()[3].strip(",")) for x in lines if "loss" in x]
   assert losses[-1] < losses[0] - 0.5
   text = encoders.TextEncoder.load(
     tmp_path / "a" / "text_encoder", tmp_path / "a" / "tokenizer"
   )
   assert text.vocab_size == text.config.vocab_size
-  image = encoders.ImageEncoder.load(tmp_path / "a" / "vae")
-  # The scaling was measured on pictures like these.
-  pictures = pretrain.make_pictures([0, 3], 10)
-  mean, std = image.encode(pictures)
-  assert abs(mean.mean()) < 0.2
-  assert abs(np.sqrt(mean.var() + np.square(std).mean()) - 1) < 0.2
-  assert any("PSNR" in line for line in lines)
 
-  assert _train(tmp_path / "b") == lines
-  for folder, stem in (
-    ("text_encoder", "model"),
-    ("vae", "diffusion_pytorch_model"),
-  ):
-    first = tensors.Tensors(tmp_path / "a" / folder, stem)
-    again = tensors.Tensors(tmp_path / "b" / folder, stem)
-    for name in first:
-      np.testing.assert_array_equal(first[name], again[name])
+  assert _train_text(tmp_path / "b") == lines
+  again = tensors.Tensors(tmp_path / "b" / "text_encoder", "model")
+  for name, tensor in again.items():
+    first = tensors.Tensors(tmp_path / "a" / "text_encoder", "model")[name]
+    np.testing.assert_array_equal(tensor, first)
+
+
+def test_autoencoder_learns_and_is_written_with_measured_scaling(tmp_path):
+  lines: list[str] = []
+  pictures = pretrain.make_pictures([0, 1], 10)
+  test_samples = pretrain.make_samples([0, 2], "test", 1)
+  with jax.numpy_dtype_promotion("standard"):
+    pretrain.train_image(
+      tmp_path, pictures, test_samples, recipe=IMAGE, seed=0, log=lines.append
+    )
+  losses = [float(x.split()[5].strip(",")) for x in lines if "loss" in x]
+  assert losses[-1] < losses[0] - 0.1
+  assert sum("PSNR" in line for line in lines) >= 6
+  image = encoders.ImageEncoder.load(tmp_path / "vae")
+  mean, std = image.encode(pictures)
+  assert abs(mean.mean()) < 1e-2
+  assert abs(np.sqrt(mean.var() + np.square(std).mean()) - 1) < 1e-2
 
 
 def test_masks_cover_every_share_and_some_texts_stay_clean():

@@ -1,12 +1,18 @@
 """A network, a batch and an objective small enough to compile in seconds."""
 
+import zlib
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
 from unialign_jax import losses
 from unialign_jax.models import mmdit
 from unialign_jax.training import objective as objective_lib
+from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import state as state_lib
 
 LATENT_SHAPE = (4, 4, 8)
 TEXT_LENGTH = 6
@@ -25,7 +31,7 @@ def model_config(**changes: Any) -> mmdit.MMDiTConfig:
     "pos_embed_base": 4,
     "align_depth": 1,
     "align_hidden": 16,
-    "semantic_dim": 12,
+    "semantic_dim": 16,
   }
   return mmdit.MMDiTConfig(**(shape | changes))
 
@@ -44,8 +50,8 @@ def batch(size: int, *, num_cond: int = 0, stored: bool = True) -> dict:
     "prompt_ids": rng.integers(0, MASK_ID, (B, L), np.int32),
     "caption_ids": rng.integers(0, MASK_ID, (B, L), np.int32),
     "label_mask": rng.random((B, L)) < 0.9,
-    "h_image": normal(B, 12),
-    "h_text": normal(B, 12),
+    "h_image": normal(B, 16),
+    "h_text": normal(B, 16),
   }
   if num_cond:
     fields["cond_latents"] = normal(B, num_cond, *LATENT_SHAPE)
@@ -73,3 +79,85 @@ def objective(
     mask_id=MASK_ID,
     accumulation=accumulation,
   )
+
+
+def params(model: mmdit.MMDiT) -> Any:
+  """Random parameters in which nothing is zero, so that every path is open.
+
+  A fresh network's blocks are the identity, which hides most mistakes. Made by
+  numpy from the name of each parameter: adding one moves no other.
+  """
+  abstract = jax.eval_shape(
+    model.init,
+    jax.random.key(0),
+    jnp.zeros((1, *LATENT_SHAPE), jnp.float32),
+    jnp.zeros((1, TEXT_LENGTH, model.config.text_dim), jnp.float32),
+    jnp.zeros((1,), jnp.float32),
+  )["params"]
+
+  def fill(name: str, leaf: jax.ShapeDtypeStruct) -> jax.Array:
+    rng = np.random.default_rng(zlib.crc32(name.encode()))
+    return jnp.asarray(0.15 * rng.normal(size=leaf.shape), leaf.dtype)
+
+  return jax.tree.map(fill, optimizer_lib.names(abstract), abstract)
+
+
+def frozen() -> state_lib.Frozen:
+  """The features of " ", and a table of features as the text encoder."""
+  rng = np.random.default_rng(1)
+  return state_lib.Frozen(
+    null_text_LE=jnp.asarray(rng.normal(size=(TEXT_LENGTH, 16)), jnp.float32),
+    text_encoder=jnp.asarray(rng.normal(size=(20, 16)), jnp.float16),
+  )
+
+
+def state(
+  model: mmdit.MMDiT, optimizer: optax.GradientTransformation
+) -> state_lib.TrainState:
+  """A state at step 0 whose average is not where its parameters are."""
+  start = params(model)
+  return state_lib.TrainState(
+    step=jnp.zeros((), jnp.int32),
+    params=start,
+    ema=jax.tree.map(lambda p: 0.5 * p, start),
+    opt_state=optimizer.init(start),
+    skipped=jnp.zeros((), jnp.int32),
+    frozen=frozen(),
+  )
+
+
+def adam_state(opt_state: Any) -> optax.ScaleByAdamState:
+  """The moments of the trained parameters, wherever optax keeps them."""
+
+  def is_adam(x: Any) -> bool:
+    return isinstance(x, optax.ScaleByAdamState)
+
+  found = filter(is_adam, jax.tree.leaves(opt_state, is_leaf=is_adam))
+  (adam,) = found
+  return adam
+
+
+def assert_close(got: Any, want: Any, tolerance: float) -> None:
+  """Every leaf agrees, relative to its largest element.
+
+  A leaf may be zero but for rounding (the bias of the keys shifts all scores
+  alike), so no leaf is held to less than 1e-2 of the largest of the tree.
+  """
+  got, want = jax.device_get((got, want))
+  assert jax.tree.structure(got) == jax.tree.structure(want)
+  floor = 1e-2 * max(np.abs(w).max() for w in jax.tree.leaves(want))
+
+  def check(path: Any, g: np.ndarray, w: np.ndarray) -> None:
+    atol = tolerance * max(np.abs(w).max(), floor)
+    np.testing.assert_allclose(
+      g, w, rtol=0, atol=atol, err_msg=jax.tree_util.keystr(path)
+    )
+
+  jax.tree_util.tree_map_with_path(check, got, want)
+
+
+def assert_same(got: Any, want: Any) -> None:
+  """Every leaf agrees to the last bit."""
+  got, want = jax.device_get((got, want))
+  assert jax.tree.structure(got) == jax.tree.structure(want)
+  jax.tree.map(np.testing.assert_array_equal, got, want)

@@ -91,7 +91,7 @@ def _initial_params(model: vae.AutoencoderKL, key: jax.Array) -> Any:
 
   Every residual branch starts at zero, so the network starts as a short chain
   of convolutions, and the posterior starts narrow, so the decoder sees the
-  mean and not noise. Together they are worth about 4 dB after 200 steps.
+  mean and not noise. The first is worth 4 dB after 200 steps.
   """
   side = model.config.downsampling
   image = jnp.zeros((1, side, side, model.config.in_channels), jnp.float32)
@@ -109,8 +109,9 @@ def _initial_params(model: vae.AutoencoderKL, key: jax.Array) -> Any:
 def _optimiser(schedule: optax.Schedule) -> optax.GradientTransformation:
   """Muon for kernels (as matrices of inputs x outputs), Adam for the rest.
 
-  Against Adam alone it needs about half the steps here; `consistent_rms`
-  gives its updates the size that Adam's have, so one schedule serves both.
+  Here it bears learning rates from 1.5e-3 to 1e-2, where Adam alone works at
+  2e-3 only. `consistent_rms` gives its updates the size that Adam's have, so
+  one schedule serves both.
   """
 
   def matrices(params: Any) -> Any:

@@ -1,0 +1,168 @@
+"""The mesh, and THE table that says where every parameter lives.
+
+Three axes: `data` repeats everything, `fsdp` shares out parameters and
+batch, `tensor` shares out attention heads and MLP columns. EMA and optimizer
+state hold trees of the same names and shapes, so the same table serves them.
+"""
+
+import re
+from collections.abc import Mapping
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import numpy as np
+
+AXES = ("data", "fsdp", "tensor")
+# Examples are spread over both axes that do not split a single example.
+BATCH = jax.P(("data", "fsdp"))
+
+# Parameter name (whole, without the layer axis of blocks/) -> one axis a
+# dimension. A parameter matches exactly one row.
+_DENSE = (
+  # (pattern of the module, kernel axes)
+  # P*P*C, the narrow side of these two, is left whole.
+  (r"patch_embed", (None, "fsdp")),
+  (r"image_head/proj", ("fsdp", None)),
+  (r"context_embed", ("fsdp", "tensor")),
+  (r"time_embed/linear_[12]", ("fsdp", "tensor")),
+  (r"blocks/(image|text)/modulation", ("fsdp", "tensor")),
+  (r"blocks/(image|text)/[qkv]", ("fsdp", "tensor", None)),  # D, heads, K
+  (r"blocks/(image|text)/out", ("tensor", None, "fsdp")),  # heads, K, D
+  (r"blocks/(image|text)/mlp_in", ("fsdp", "tensor")),
+  (r"blocks/(image|text)/mlp_out", ("tensor", "fsdp")),
+  (r"image_head/modulation", ("fsdp", "tensor")),
+  (r"text_head/proj", ("fsdp", "tensor")),
+  (r"align_(image|text)/fc_in", ("fsdp", "tensor")),
+  (r"align_(image|text)/fc_out", ("tensor", "fsdp")),
+)
+_SMALL = (
+  (r".*/bias", None),
+  (r".*/[qk]_norm/scale", None),
+  (r"null_image_embed", None),
+)
+TABLE = tuple((f"{p}/kernel", axes) for p, axes in _DENSE) + _SMALL
+
+
+def make_mesh(
+  data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None
+) -> jax.sharding.Mesh:
+  """Arranges the devices; one size may be -1, what is left.
+
+  Raises:
+    ValueError: sizes that do not multiply to the number of devices.
+  """
+  devices = jax.devices() if devices is None else devices
+  sizes = [data, fsdp, tensor]
+  if -1 in sizes:
+    rest = int(np.prod([s for s in sizes if s != -1]))
+    sizes[sizes.index(-1)] = max(len(devices) // rest, 1)
+  if int(np.prod(sizes)) != len(devices):
+    raise ValueError(
+      f"config.mesh: got data x fsdp x tensor = {sizes}, expected a product of"
+      f" {len(devices)}, the number of devices; change one of them, or set it"
+      " to -1."
+    )
+  grid = jax.make_mesh(
+    tuple(sizes),
+    AXES,
+    devices=devices,
+    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
+  )
+  return grid
+
+
+def check_batch(mesh: jax.sharding.Mesh, batch: int, accumulation: int) -> None:
+  """Refuses a batch that the mesh cannot share.
+
+  Raises:
+    ValueError: naming the keys.
+  """
+  shares = mesh.shape["data"] * mesh.shape["fsdp"]
+  if batch % (shares * accumulation):
+    raise ValueError(
+      f"config.data.batch_size: got {batch}, expected a multiple of"
+      f" {shares * accumulation}: mesh.data x mesh.fsdp = {shares} devices"
+      f" times train.accumulation = {accumulation}."
+    )
+
+
+def param_specs(
+  shapes: Mapping[str, Any], mesh: jax.sharding.Mesh
+) -> Mapping[str, Any]:
+  """A PartitionSpec for every parameter.
+
+  Args:
+    shapes: parameter tree of arrays or ShapeDtypeStructs.
+    mesh: from `make_mesh`.
+
+  Raises:
+    ValueError: every parameter that no row, or more than one, matches, and
+      every dimension that its axis does not divide, in one message.
+  """
+  problems: list[str] = []
+  specs = jax.tree_util.tree_map_with_path(
+    lambda path, leaf: _spec(_name(path), leaf.shape, mesh, problems), shapes
+  )
+  if problems:
+    raise ValueError(
+      "sharding.TABLE and the parameters do not fit:\n  "
+      + "\n  ".join(problems)
+    )
+  return specs
+
+
+def state_shardings(state: Any, mesh: jax.sharding.Mesh) -> Any:
+  """Shardings for a whole train state (abstract or real).
+
+  Parameters, EMA and moments by the table; everything else (counters, frozen
+  features) is repeated on every device.
+  """
+  specs = param_specs(state.params, mesh)
+  by_path = {
+    jax.tree_util.keystr(path): spec
+    for path, spec in jax.tree_util.tree_leaves_with_path(
+      specs, is_leaf=lambda s: isinstance(s, jax.P)
+    )
+  }
+
+  def place(path: Any, leaf: Any) -> jax.NamedSharding:
+    # A moment's path ends in the path of its parameter.
+    for start in range(len(path)):
+      spec = by_path.get(jax.tree_util.keystr(path[start:]))
+      if spec is not None and leaf.ndim >= len(spec):
+        return jax.NamedSharding(mesh, spec)
+    return jax.NamedSharding(mesh, jax.P())
+
+  return jax.tree_util.tree_map_with_path(place, state)
+
+
+def _name(path: Any) -> str:
+  return "/".join(key.key for key in path)
+
+
+def _spec(
+  name: str,
+  shape: tuple[int, ...],
+  mesh: jax.sharding.Mesh,
+  problems: list[str],
+) -> jax.P:
+  """The spec of one parameter; what is wrong goes to `problems`."""
+  rows = [axes for pattern, axes in TABLE if re.fullmatch(pattern, name)]
+  if len(rows) != 1:
+    problems.append(f"{name} {shape}: {len(rows)} rows match, expected one")
+    return jax.P()
+  if rows[0] is None:
+    return jax.P()
+  # Blocks are stacked: the layer axis stays whole.
+  axes = (None, *rows[0]) if name.startswith("blocks/") else rows[0]
+  if len(axes) != len(shape):
+    problems.append(f"{name} {shape}: its row has {len(axes)} dimensions")
+    return jax.P()
+  for size, axis in zip(shape, axes):
+    if axis is not None and size % mesh.shape[axis]:
+      problems.append(
+        f"{name} {shape}: {size} is not a multiple of mesh.{axis} ="
+        f" {mesh.shape[axis]}; change config.mesh or config.model"
+      )
+  return jax.P(*axes)

@@ -1,0 +1,198 @@
+"""From a checked config to everything a run needs, sharded and jitted."""
+
+import dataclasses
+from collections.abc import Callable
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from unialign_jax import config as config_lib
+from unialign_jax import sharding
+from unialign_jax.data import damage
+from unialign_jax.data import feature_set
+from unialign_jax.data import pipeline
+from unialign_jax.features import encoders
+from unialign_jax.features import null_prompt
+from unialign_jax.models import mmdit
+from unialign_jax.sampling import showcase
+from unialign_jax.training import objective as objective_lib
+from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import state as state_lib
+from unialign_jax.training import step as step_lib
+
+# Fields of a batch that are for accounting, not for the train step.
+BOOKKEEPING = ("record_id", "source_id")
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Run:
+  """The parts of a run; `loop.run` turns them over."""
+
+  config: config_lib.Config
+  mesh: jax.sharding.Mesh
+  model: mmdit.MMDiT
+  batches: pipeline.Batches
+  shardings: state_lib.TrainState
+  abstract_state: state_lib.TrainState  # with shardings, for restoring
+  frozen: state_lib.Frozen
+  init: Callable[[], state_lib.TrainState]  # jitted, sharded
+  train_step: step_lib.TrainStep  # jitted, state donated
+  showcase: showcase.Showcase | None
+
+  def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
+    """This host's part of a batch -> global arrays, spread over the mesh."""
+    spread = jax.NamedSharding(self.mesh, sharding.BATCH)
+    return {
+      name: jax.make_array_from_process_local_data(spread, value)
+      for name, value in batch.items()
+      if name not in BOOKKEEPING
+    }
+
+
+def prepare(config: config_lib.Config) -> Run:
+  """Checks everything that can be checked before a compiler runs.
+
+  Raises:
+    ValueError: a mesh, batch, feature set or encoder that does not fit.
+  """
+  mesh = sharding.make_mesh(**dataclasses.asdict(config.mesh))
+  accumulation = config.train.accumulation
+  sharding.check_batch(mesh, config.data.batch_size, accumulation)
+  batches = _pipeline(config)
+  text_encoder = _text_encoder(config)
+  model = mmdit.MMDiT(config.model)
+  optimizer = optimizer_lib.make(config.optimizer, config.train.steps)
+
+  def create() -> state_lib.TrainState:
+    return state_lib.create(
+      model,
+      optimizer,
+      config.seed,
+      latent_shape=config.latent_shape,
+      text_length=config.data.text_length,
+    )
+
+  abstract = jax.eval_shape(create)
+  shardings = sharding.state_shardings(abstract, mesh)
+  everywhere = jax.NamedSharding(mesh, jax.P())
+  is_online = config.data.text_features == "online"
+  null = null_prompt.load(batches.feature_sets[0].folder)
+  frozen = jax.device_put(
+    state_lib.Frozen(
+      null_text_LE=jnp.asarray(null.features),
+      text_encoder=text_encoder.params if is_online else None,
+    ),
+    everywhere,
+  )
+  whole = shardings.replace(frozen=jax.tree.map(lambda _: everywhere, frozen))
+  train_step = step_lib.make_train_step(
+    objective_lib.Objective(
+      model_apply=model.apply,
+      text_apply=_text_apply(text_encoder),
+      config=config.loss,
+      mask_id=config.data.mask_id,
+      accumulation=accumulation,
+    ),
+    optimizer,
+    config.optimizer,
+    config.diffusion,
+    seed=config.seed,
+    total_steps=config.train.steps,
+  )
+  return Run(
+    config=config,
+    mesh=mesh,
+    model=model,
+    batches=batches,
+    shardings=shardings,
+    abstract_state=jax.tree.map(
+      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
+      abstract,
+      shardings,
+    ),
+    frozen=frozen,
+    init=jax.jit(create, out_shardings=shardings),
+    train_step=jax.jit(
+      train_step,
+      # The state keeps its place, metrics are scalars on every device.
+      out_shardings=(whole, everywhere),
+      donate_argnums=0,
+    ),
+    showcase=_showcase(config, text_encoder, mesh),
+  )
+
+
+def _pipeline(config: config_lib.Config) -> pipeline.Batches:
+  return pipeline.make_pipeline(
+    config.data,
+    config.expectations(),
+    host_index=jax.process_index(),
+    hosts=jax.process_count(),
+  )
+
+
+def _text_encoder(config: config_lib.Config) -> encoders.TextEncoder | None:
+  """T5, where the config names one and anything needs it."""
+  if not config.encoders.text:
+    return None
+  encoder = encoders.TextEncoder.load(
+    config.encoders.text,
+    config.encoders.tokenizer,
+    dtype=jnp.dtype(config.model.dtype),
+  )
+  for key, got, expected in (
+    ("model.vocab_size", config.model.vocab_size, encoder.vocab_size),
+    ("model.text_dim", config.model.text_dim, encoder.config.d_model),
+    ("data.mask_id", config.data.mask_id, encoder.mask_id),
+  ):
+    if got != expected:
+      raise ValueError(
+        f"config.{key}: got {got}, expected {expected}, as the encoder in"
+        f" config.encoders.text = {config.encoders.text} has it."
+      )
+  return encoder
+
+
+def _text_apply(
+  encoder: encoders.TextEncoder | None,
+) -> objective_lib.TextApply | None:
+  if encoder is None:
+    return None
+
+  def apply(params: Any, ids_BL: jax.Array) -> jax.Array:
+    return encoder.model.apply({"params": params}, ids_BL)
+
+  return apply
+
+
+def _showcase(
+  config: config_lib.Config,
+  text_encoder: encoders.TextEncoder | None,
+  mesh: jax.sharding.Mesh,
+) -> showcase.Showcase | None:
+  """The sampler of the run, where `sample_every` asks for one."""
+  if not config.train.sample_every or not config.sample.sources:
+    return None
+  if text_encoder is None or not config.encoders.image:
+    raise ValueError(
+      "config.encoders: got text"
+      f" {config.encoders.text!r} and image {config.encoders.image!r}, expected"
+      " the folders of T5 and VAE, because config.train.sample_every asks for"
+      " samples; name them, or set sample_every to 0."
+    )
+  counter = damage.DamageCounter(config.data.max_damaged_records)
+  sources = []
+  for folder in config.sample.sources:
+    opened = feature_set.FeatureSet(folder, config.expectations(), counter)
+    count = min(config.sample.per_source, len(opened))
+    elements = [opened.element(i, visit=0) for i in range(count)]
+    sources.append(
+      (
+        opened.manifest.layout.task,
+        {name: np.stack([e[name] for e in elements]) for name in elements[0]},
+      )
+    )
+  image_encoder = encoders.ImageEncoder.load(config.encoders.image)
+  return showcase.Showcase(config, text_encoder, image_encoder, sources, mesh)
