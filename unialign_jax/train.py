@@ -27,6 +27,9 @@ flags.mark_flags_as_required(["config", "workdir"])
 def main(argv: Sequence[str]) -> None:
   if argv[1:]:
     raise app.UsageError(f"got arguments {argv[1:]}, expected flags only.")
+  if not flags.FLAGS["verbosity"].present:
+    # orbax reports every file it writes.
+    logging.set_verbosity(logging.WARNING)
   loop.run(config_lib.from_dict(_CONFIG.value), _WORKDIR.value)
 
 

@@ -63,13 +63,13 @@ def params(model):
 
 @pytest.fixture(scope="module")
 def apply(model):
-  return jax.jit(functools.partial(_apply, model))
+  return tiny.jit(functools.partial(_apply, model))
 
 
 @pytest.fixture(scope="module")
 def fresh(model):
   inputs = _inputs()
-  init = jax.jit(model.init)
+  init = tiny.jit(model.init)
   args = (inputs["latents"], inputs["text"], inputs["t"])
   return init(jax.random.key(0), *args)["params"]
 
@@ -78,7 +78,7 @@ def fresh(model):
 def influence(model):
   """params -> for each output, the gradient to every input."""
 
-  @jax.jit
+  @tiny.jit
   def gradients(params):
     def projections(inputs):
       return [_project(o) for o in _apply(model, params, inputs)]
@@ -168,7 +168,7 @@ def test_heads_not_asked_for_are_none_and_the_others_unchanged(
 ):
   inputs = _inputs()
   names = ("velocity", "text_out", "image_mid")
-  some = jax.jit(functools.partial(_apply, model, heads=names))(params, inputs)
+  some = tiny.jit(functools.partial(_apply, model, heads=names))(params, inputs)
   for name, got, want in zip(mmdit.HEADS, some, apply(params, inputs)):
     if name in names:
       np.testing.assert_allclose(got, want, atol=1e-5)
@@ -194,7 +194,7 @@ def test_unknown_head_raises(model, params):
 def test_null_image_stands_in_for_a_missing_one(model, params):
   inputs = _inputs() | {"latents": None, "cond": None}
 
-  @jax.jit
+  @tiny.jit
   def run(params):
     out = _apply(model, params, inputs)
     return _project(out.logits_BLV), out
@@ -300,7 +300,7 @@ def test_qk_norm_adds_its_scales_and_bounds_the_scores():
     for name in ("q_norm", "k_norm"):
       assert params["blocks"][stream][name]["scale"].shape == (2, 16)
   image = params["blocks"]["image"]
-  apply = jax.jit(functools.partial(_apply, model))
+  apply = tiny.jit(functools.partial(_apply, model))
   louder = params | {
     "blocks": params["blocks"]
     | {"image": image | {"q": jax.tree.map(lambda x: 100.0 * x, image["q"])}}
@@ -317,7 +317,7 @@ def gradient(params):
   def compute(**changes):
     model = mmdit.MMDiT(tiny.model_config(**changes))
 
-    @jax.jit
+    @tiny.jit
     def run(params):
       out = _apply(model, params, _inputs())
       return sum(_project(o) for o in out), out
@@ -383,7 +383,7 @@ def test_alignment_heads_read_their_depth(params, scan):
   for depth in (1, 2):
     config = tiny.model_config(align_depth=depth, scan_layers=scan)
     heads = ("image_mid", "text_mid")
-    run = jax.jit(functools.partial(_apply, mmdit.MMDiT(config), heads=heads))
+    run = tiny.jit(functools.partial(_apply, mmdit.MMDiT(config), heads=heads))
     before, after = run(params, inputs), run(last_changed, inputs)
     for name in ("image_mid_BE", "text_mid_BE"):
       change = _size(getattr(before, name) - getattr(after, name))
@@ -410,7 +410,7 @@ def test_bf16_computes_in_bf16_from_fp32_parameters(params, apply, fresh):
     jnp.result_type, fresh
   )
   assert {x.dtype for x in jax.tree.leaves(init)} == {jnp.dtype("float32")}
-  got = jax.jit(functools.partial(_apply, model))(params, inputs)
+  got = tiny.jit(functools.partial(_apply, model))(params, inputs)
   for a, b in zip(got, apply(params, inputs)):
     assert a.dtype == jnp.bfloat16
     error = _size(a.astype(jnp.float32) - b)

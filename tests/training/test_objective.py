@@ -31,6 +31,12 @@ def _draw(batch, step=0, seed=0, **changes):
   )
 
 
+def _noise(drawn, batch):
+  """What the posterior sample was made with."""
+  mean, std = (np.float32(batch[f"latents_{n}"]) for n in ("mean", "std"))
+  return (np.asarray(drawn.latents_BHWC) - mean) / std
+
+
 @pytest.fixture(scope="module")
 def model():
   return mmdit.MMDiT(tiny.model_config())
@@ -48,7 +54,7 @@ def gradient(model, params):
   @functools.cache
   def compute(accumulation=1, num_cond=0, stored=True, **loss):
     objective = tiny.objective(model, accumulation=accumulation, **loss)
-    run = jax.jit(objective.gradient)
+    run = tiny.jit(objective.gradient)
     batch = tiny.batch(B, num_cond=num_cond)
     if not stored:
       batch = {
@@ -65,7 +71,7 @@ def gradient(model, params):
 def terms(model, params):
   """The default per-example terms and the embeddings of the stored batch."""
   objective = tiny.objective(model)
-  return jax.jit(objective.terms)(params, tiny.frozen(), _draw(tiny.batch(B)))
+  return tiny.jit(objective.terms)(params, tiny.frozen(), _draw(tiny.batch(B)))
 
 
 # Draws.
@@ -89,7 +95,7 @@ def test_draw_repeats_and_changes_with_step_and_seed():
 def test_draws_of_one_step_are_independent():
   drawn = _draw(tiny.batch(B, stored=False))
   batch = tiny.batch(B)
-  noise = (drawn.latents_BHWC - batch["latents_mean"]) / batch["latents_std"]
+  noise = _noise(drawn, batch)
   correlation = np.corrcoef(np.ravel(noise), np.ravel(drawn.eps_BHWC))[0, 1]
   assert abs(correlation) < 0.15
   assert not np.allclose(np.sort(drawn.t_B), np.sort(drawn.text_t_B), atol=1e-3)
@@ -98,7 +104,7 @@ def test_draws_of_one_step_are_independent():
 def test_latents_are_a_sample_of_the_posterior():
   batch = tiny.batch(64) | {"latents_std": np.full((64, 4, 4, 8), 0.5, "f2")}
   drawn = _draw(batch)
-  noise = (drawn.latents_BHWC - batch["latents_mean"]) / np.float32(0.5)
+  noise = _noise(drawn, batch)
   assert drawn.latents_BHWC.dtype == jnp.float32
   assert float(noise.mean()) == pytest.approx(0, abs=0.05)
   assert float(noise.std()) == pytest.approx(1, abs=0.05)
@@ -261,7 +267,7 @@ def test_gradient_is_the_slope_of_the_total(model, params, gradient):
   drawn, h = _draw(tiny.batch(B)), 2e-3
   objective = tiny.objective(model)
 
-  @jax.jit
+  @tiny.jit
   def total(params):
     terms, embeddings = objective.terms(params, tiny.frozen(), drawn)
     terms["cross"] = objective.cross(embeddings)
@@ -303,7 +309,7 @@ def test_stored_equals_online(model, params):
       "masked_features": table[online.masked_ids_BL],
     }
   )
-  run = jax.jit(tiny.objective(model).gradient)
+  run = tiny.jit(tiny.objective(model).gradient)
   got = run(params, frozen.replace(text_encoder=None), stored)
   want = run(params, frozen, online)
   tiny.assert_close(got[0], want[0], 1e-5)

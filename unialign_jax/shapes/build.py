@@ -7,32 +7,22 @@ it with the shipped encoders into OUT/{train,validation,test}/{task}. A second
 run finds what is finished; a run that was stopped is continued.
 """
 
-import itertools
 import pathlib
+import sys
 import time
-from collections.abc import Iterator
-from collections.abc import Mapping
 from collections.abc import Sequence
 
 import tensorflow_datasets as tfds
-import tqdm
 from absl import app
 from absl import flags
+from absl import logging
 
 from unialign_jax.data import sample as sample_lib
-from unialign_jax.features import encode
-from unialign_jax.features import encoders
-from unialign_jax.features import manifest as manifest_lib
-from unialign_jax.features import writer
 from unialign_jax.shapes import builder
-from unialign_jax.shapes import semantics
-from unialign_jax.shapes import tasks
-from unialign_jax.shapes import weights
+from unialign_jax.shapes import feature_sets
 
-TEXT_LENGTH = 24  # config.data.text_length of configs/shapes.py
-# Mostly one or two shapes, and no text that would have to be cut.
-WORLD = tasks.World(weights=(0.6, 0.3, 0.07, 0.03), max_tokens=TEXT_LENGTH - 1)
-
+_DEFAULT_TRAIN = {"text_to_image": 8000}
+_DEFAULT_TRAIN_OTHERS = 1500
 _OUT = flags.DEFINE_string(
   "out", "runs/shapes/features", "Folder of the feature sets."
 )
@@ -42,8 +32,8 @@ _DATA_DIR = flags.DEFINE_string(
 _TRAIN = flags.DEFINE_integer(
   "train",
   None,
-  "Training samples of each task; by default 8000 of text_to_image and 1500 of"
-  " the others.",
+  f"Training samples of each task; by default {_DEFAULT_TRAIN} and"
+  f" {_DEFAULT_TRAIN_OTHERS} of the others.",
 )
 _VALIDATION = flags.DEFINE_integer(
   "validation", 200, "Validation samples of each task."
@@ -59,103 +49,40 @@ _DRAWS = flags.DEFINE_integer(
 )
 
 
-def load_encoders() -> encode.Encoders:
-  """The encoders that come with the package, and the scenes' attributes."""
-  return encode.Encoders(
-    text=encoders.TextEncoder.load(weights.TEXT_ENCODER, weights.TOKENIZER),
-    image=encoders.ImageEncoder.load(weights.VAE, batch_size=32),
-    semantic=semantics.SceneAttributes(),
-  )
-
-
-def build(
-  out: str | pathlib.Path,
-  data_dir: str | pathlib.Path,
-  configs: Sequence[builder.ShapesConfig],
-  *,
-  draws: int = 0,
-) -> Mapping[str, manifest_lib.Manifest]:
-  """Writes, continues or finds the data and feature sets of every config.
-
-  Args:
-    out: folder of the feature sets.
-    data_dir: folder of the tfds data sets.
-    configs: one a task.
-    draws: masked draws a caption.
-
-  Returns:
-    The manifests by "split/task".
-
-  Raises:
-    ValueError: the folders hold sets that were made in another way.
-  """
-  nets = load_encoders()
-  manifests = {}
-  for config in configs:
-    builder.prepare(data_dir, config)
-  for config, split in itertools.product(configs, builder.SPLITS):
-    if count := getattr(config, split):
-      name = f"{split}/{config.task}"
-      settings = writer.WriterConfig(
-        text_length=TEXT_LENGTH, draws=draws, seed=config.seed
-      )
-      samples = _with_progress(data_dir, split, config, count)
-      folder = pathlib.Path(out) / name
-      manifests[name] = writer.write_features(samples, folder, nets, settings)
-      _check_count(folder, manifests[name].num_records, count)
-  return manifests
-
-
-def _with_progress(
-  data_dir: str | pathlib.Path,
-  split: str,
-  config: builder.ShapesConfig,
-  count: int,
-) -> Iterator[sample_lib.Sample]:
-  """The samples of a split; a bar shows how many were asked for."""
-  samples = builder.samples(data_dir, split, config.name)
-  yield from tqdm.tqdm(
-    samples, f"{split}/{config.task}", count, unit=" samples", mininterval=1
-  )
-
-
-def _check_count(folder: pathlib.Path, got: int, expected: int) -> None:
-  """A finished set is taken as it is, so it must be of this data."""
-  if got != expected:
-    raise ValueError(
-      f"feature set {folder}: got {got} records, expected {expected}; it was"
-      " written with other counts: remove the folder, or give another --out"
-    )
-
-
-def _configs() -> list[builder.ShapesConfig]:
-  return [
-    builder.ShapesConfig(
-      task=task,
-      train=_default_train(task) if _TRAIN.value is None else _TRAIN.value,
-      validation=_VALIDATION.value,
-      test=_TEST.value,
-      seed=_SEED.value,
-      world=WORLD,
-    )
-    for task in _TASKS.value
-  ]
-
-
-def _default_train(task: str) -> int:
-  return 8000 if task == "text_to_image" else 1500
-
-
 def main(argv: Sequence[str]) -> None:
   if len(argv) > 1:
     raise app.UsageError(f"got arguments {argv[1:]}, expected flags alone.")
-  start = time.monotonic()
+  # tfds warns of every configuration that is not in its own catalogue.
+  logging.set_verbosity(logging.ERROR)
   tfds.disable_progress_bar()
-  data_dir = _DATA_DIR.value or str(pathlib.Path(_OUT.value) / "tfds")
-  manifests = build(_OUT.value, data_dir, _configs(), draws=_DRAWS.value)
+  start = time.monotonic()
+  try:
+    manifests = feature_sets.build(
+      _OUT.value,
+      _DATA_DIR.value or pathlib.Path(_OUT.value) / "tfds",
+      [_config(task) for task in _TASKS.value],
+      feature_sets.load_encoders(),
+      draws=_DRAWS.value,
+    )
+  except ValueError as error:
+    sys.exit(f"error: {error}")
   for name, manifest in manifests.items():
     print(f"{_OUT.value}/{name}: {manifest.num_records} records")
-  print(f"took {time.monotonic() - start:.0f} s")
+  print(f"built in {time.monotonic() - start:.0f} s")
+
+
+def _config(task: str) -> builder.ShapesConfig:
+  train = _TRAIN.value
+  if train is None:
+    train = _DEFAULT_TRAIN.get(task, _DEFAULT_TRAIN_OTHERS)
+  return builder.ShapesConfig(
+    task=task,
+    train=train,
+    validation=_VALIDATION.value,
+    test=_TEST.value,
+    seed=_SEED.value,
+    world=feature_sets.WORLD,
+  )
 
 
 if __name__ == "__main__":

@@ -16,7 +16,6 @@ import clu.metrics
 import clu.parameter_overview
 import jax
 import numpy as np
-from absl import logging
 from PIL import Image
 
 from unialign_jax import checkpoint as checkpoint_lib
@@ -94,14 +93,17 @@ def _start(
   """The state to go on from; the pipeline is moved to where it belongs."""
   if checkpoints.latest_step is None:
     state = parts.init()
-    logging.info(
-      "New run:\n%s",
-      clu.parameter_overview.get_parameter_overview(state.params),
-    )
+    if jax.process_index() == 0:
+      print(
+        clu.parameter_overview.get_parameter_overview(
+          state.params, include_stats=False
+        )
+      )
   else:
     state, position = checkpoints.restore(parts.abstract_state)
     parts.batches.set_state(position)
-    logging.info("Continuing after step %d.", checkpoints.latest_step)
+    if jax.process_index() == 0:
+      print(f"Continuing after step {checkpoints.latest_step}.")
   return state.replace(frozen=parts.frozen)
 
 

@@ -118,6 +118,13 @@ def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:
     mask = trainable_mask(params, config.trainable)
     return jax.tree.map(lambda m: "train" if m else "freeze", mask)
 
-  return optax.multi_transform(
+  whole = optax.multi_transform(
     {"train": train, "freeze": optax.set_to_zero()}, labels
   )
+
+  def update(grads: Any, state: Any, params: Any = None) -> tuple[Any, Any]:
+    # optax raises a float to an int32 count, which strict promotion refuses.
+    with jax.numpy_dtype_promotion("standard"):
+      return whole.update(grads, state, params)
+
+  return optax.GradientTransformation(whole.init, update)

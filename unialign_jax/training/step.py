@@ -59,7 +59,7 @@ def make_train_step(
     )
     params = _stop_frozen(state.params, optimizer_config.trainable)
     grads, metrics = objective.gradient(params, state.frozen, drawn)
-    grad_norm = optax.global_norm(grads)
+    grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(grad_norm)
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)

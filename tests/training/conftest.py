@@ -1,0 +1,37 @@
+"""A few records of the Shapes world, made once for all tests of the loop."""
+
+import pathlib
+
+import ml_collections
+import pytest
+
+from unialign_jax import config as config_lib
+from unialign_jax.shapes import build
+from unialign_jax.shapes import builder
+
+
+@pytest.fixture(scope="session")
+def features(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
+  """Feature sets of two tasks: without and with a condition image."""
+  out = tmp_path_factory.mktemp("features")
+  configs = [
+    builder.ShapesConfig(
+      task=task, train=24, validation=4, test=0, world=build.WORLD
+    )
+    for task in ("text_to_image", "edit")
+  ]
+  build.build(out, out / "tfds", configs)
+  return out
+
+
+@pytest.fixture
+def tiny(features: pathlib.Path) -> ml_collections.ConfigDict:
+  """configs/tiny.py on these records; free to edit."""
+  values = config_lib.load_file("tiny.py")
+  values.data.sources = (
+    (str(features / "train/text_to_image"), 0.5),
+    (str(features / "train/edit"), 0.5),
+  )
+  values.sample.sources = (str(features / "validation/edit"),)
+  values.mesh.data = -1
+  return values
