@@ -119,7 +119,7 @@ FLIPS = {
     "semantic_dim": None,
     "scan_layers": False,
     "remat": "full",
-    "attention": "cudnn",
+    "attention": None,  # a CPU has one implementation: see test_mmdit
     "dtype": "bfloat16",
   },
   "diffusion": {

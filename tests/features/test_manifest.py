@@ -106,7 +106,7 @@ def test_a_fitting_set_is_taken():
     ("latent_shape", (64, 64, 16), "data.resolution"),
     ("text_length", 256, "data.text_length"),
     ("vocab_size", 32100, "model.vocab_size"),
-    ("mask_id", 32099, "encoders.text"),
+    ("mask_id", 32099, "data.mask_id"),
     ("text_dim", 4096, "model.text_dim"),
     ("semantic_dim", 3584, "model.semantic_dim"),
     ("text_encoder", "other", "encoders.text"),

@@ -6,8 +6,8 @@ import ml_collections
 import pytest
 
 from unialign_jax import config as config_lib
-from unialign_jax.shapes import build
 from unialign_jax.shapes import builder
+from unialign_jax.shapes import feature_sets
 
 
 @pytest.fixture(scope="session")
@@ -16,11 +16,11 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   out = tmp_path_factory.mktemp("features")
   configs = [
     builder.ShapesConfig(
-      task=task, train=24, validation=4, test=0, world=build.WORLD
+      task=task, train=24, validation=4, test=0, world=feature_sets.WORLD
     )
     for task in ("text_to_image", "edit")
   ]
-  build.build(out, out / "tfds", configs)
+  feature_sets.build(out, out / "tfds", configs, feature_sets.load_encoders())
   return out
 
 

@@ -183,7 +183,7 @@ _REMEDIES = {
   "latent_shape": "data.resolution",
   "text_length": "data.text_length",
   "vocab_size": "model.vocab_size",
-  "mask_id": "encoders.text",
+  "mask_id": "data.mask_id",
   "text_dim": "model.text_dim",
   "semantic_dim": "model.semantic_dim",
   "text_encoder": "encoders.text",
@@ -210,7 +210,7 @@ def check(
   if layout.num_cond > expectations.max_cond:
     misfits.append(
       f"num_cond: got {layout.num_cond}, expected at most"
-      f" {expectations.max_cond} (model.max_cond)"
+      f" {expectations.max_cond} (data.max_cond)"
     )
   if expectations.text_features == "stored" and not layout.draws:
     misfits.append(

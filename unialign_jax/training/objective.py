@@ -41,12 +41,12 @@ class DiffusionConfig:
   prompt_dropout: float = 0.1
 
   def __post_init__(self) -> None:
-    for name in ("prompt_dropout", "text_t_min"):
-      if not 0 <= getattr(self, name) < 1:
-        raise ValueError(
-          f"config.diffusion.{name}: got {getattr(self, name)}, expected"
-          " 0 <= value < 1."
-        )
+    if not 0 <= self.prompt_dropout < 1 or not 0 < self.text_t_min < 1:
+      raise ValueError(
+        f"config.diffusion: got prompt_dropout {self.prompt_dropout} and"
+        f" text_t_min {self.text_t_min}, expected 0 <= prompt_dropout < 1 and"
+        " 0 < text_t_min < 1."
+      )
 
 
 class Draw(NamedTuple):
@@ -150,6 +150,7 @@ class Objective:
   config: losses.LossConfig
   mask_id: int
   accumulation: int
+  text_t_min: float = masked.T_MIN
 
   def terms(
     self, params: Any, frozen: state_lib.Frozen, drawn: Draw
@@ -183,6 +184,7 @@ class Objective:
         drawn.is_masked_BL,
         drawn.text_t_B,
         mask_id=self.mask_id,
+        t_min=self.text_t_min,
       ),
       "intrinsic_image": losses.intrinsic(
         record["h_image"], image.image_mid_BE, form=cfg.intrinsic_form

@@ -5,6 +5,7 @@ import re
 from typing import Any
 
 import jax
+import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("constant", "cosine")
@@ -50,23 +51,23 @@ def learning_rate(config: OptimizerConfig, steps: int) -> optax.Schedule:
   Raises:
     ValueError: where a cosine has no steps left after the warm-up.
   """
-  warmup = optax.linear_schedule(
-    config.learning_rate / max(config.warmup_steps, 1),
-    config.learning_rate,
-    max(config.warmup_steps - 1, 1),
-  )
-  if config.schedule == "constant":
-    after = optax.constant_schedule(config.learning_rate)
-  else:
-    if steps <= config.warmup_steps:
-      raise ValueError(
-        f"config.train.steps: got {steps}, expected more than"
-        f" config.optimizer.warmup_steps = {config.warmup_steps} for a cosine."
-      )
-    after = optax.cosine_decay_schedule(
-      config.learning_rate, steps - config.warmup_steps
+  if config.schedule == "cosine" and steps <= config.warmup_steps:
+    raise ValueError(
+      f"config.train.steps: got {steps}, expected more than"
+      f" config.optimizer.warmup_steps = {config.warmup_steps} for a cosine."
     )
-  return optax.join_schedules([warmup, after], [config.warmup_steps])
+
+  def schedule(step: jax.Array) -> jax.Array:
+    step = jnp.asarray(step, jnp.float32)
+    rate = config.learning_rate
+    if config.warmup_steps:
+      rate *= jnp.minimum((step + 1.0) / config.warmup_steps, 1.0)
+    if config.schedule == "cosine":
+      done = (step - config.warmup_steps) / (steps - config.warmup_steps)
+      rate *= 0.5 * (1.0 + jnp.cos(jnp.pi * jnp.clip(done, 0.0, 1.0)))
+    return jnp.asarray(rate, jnp.float32)
+
+  return schedule
 
 
 def names(params: Any) -> Any:

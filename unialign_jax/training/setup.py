@@ -94,6 +94,7 @@ def prepare(config: config_lib.Config) -> Run:
       config=config.loss,
       mask_id=config.data.mask_id,
       accumulation=accumulation,
+      text_t_min=config.diffusion.text_t_min,
     ),
     optimizer,
     config.optimizer,
