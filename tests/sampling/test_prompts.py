@@ -31,10 +31,11 @@ class _Letters:
     return "".join(map(chr, ids))
 
 
-def test_a_caption_prompt_gives_nothing():
-  ids, given = prompts.caption_prompt(2, 5)
+def test_a_caption_prompt_gives_only_the_end():
+  ids, given = prompts.caption_prompt(2, 5, eos_id=EOS)
   assert ids.shape == given.shape == (2, 5)
-  assert ids.dtype == np.int32 and not given.any()
+  assert ids.dtype == np.int32 and (ids[:, -1] == EOS).all()
+  assert given[:, -1].all() and not given[:, :-1].any()
 
 
 def test_an_answer_prompt_is_the_question_as_training_packs_it():
@@ -42,6 +43,8 @@ def test_an_answer_prompt_is_the_question_as_training_packs_it():
   ids, given = prompts.answer_prompt(
     letters.tokenise, ["how many?", "why?"], 24, eos_id=EOS
   )
+  assert given[:, -1].all() and (ids[:, -1] == EOS).all()
+  given[:, -1] = False
   assert not (ids[given] == EOS).any()
   for row, mask, question in zip(ids, given, ("how many?", "why?")):
     packed = tokens.tokenise(

@@ -129,8 +129,10 @@ def state(
   return state_lib.TrainState(
     step=jnp.zeros((), jnp.int32),
     params=start,
-    ema=jax.tree.map(lambda p: 0.5 * p, start),
-    opt_state=optimizer.init(start),
+    ema=jax.tree.map(
+      lambda p: jnp.asarray(np.float32(0.5) * p), jax.device_get(start)
+    ),
+    opt_state=jit(optimizer.init)(start),
     skipped=jnp.zeros((), jnp.int32),
     frozen=frozen(),
   )
@@ -145,6 +147,12 @@ def adam_state(opt_state: Any) -> optax.ScaleByAdamState:
   found = filter(is_adam, jax.tree.leaves(opt_state, is_leaf=is_adam))
   (adam,) = found
   return adam
+
+
+def norm(tree: Any) -> float:
+  """Length of all leaves together, by numpy: nothing to compile."""
+  leaves = jax.tree.leaves(jax.device_get(tree))
+  return float(np.sqrt(sum(np.square(np.float64(x)).sum() for x in leaves)))
 
 
 def assert_close(got: Any, want: Any, tolerance: float) -> None:

@@ -9,10 +9,25 @@ import numpy as np
 from unialign_jax.features import tokens
 
 
-def caption_prompt(batch: int, length: int) -> tuple[np.ndarray, np.ndarray]:
-  """Nothing given: (ids [batch, length] int32, all-False mask)."""
-  shape = (batch, length)
-  return np.zeros(shape, np.int32), np.zeros(shape, bool)
+def caption_prompt(
+  batch: int, length: int, *, eos_id: int
+) -> tuple[np.ndarray, np.ndarray]:
+  """Only the last token given: EOS, with which every training text ends.
+
+  Neither T5 nor the text stream has absolute positions. Fully masked, all
+  positions would look the same; the known end tells them apart.
+
+  Args:
+    batch: number of images.
+    length: L, the length the model was trained with.
+    eos_id: end of sequence and padding.
+
+  Returns:
+    (ids [batch, L] int32, mask [batch, L] bool, True on the last token).
+  """
+  is_given_BL = np.zeros((batch, length), bool)
+  is_given_BL[:, -1] = True
+  return np.full((batch, length), eos_id, np.int32), is_given_BL
 
 
 def answer_prompt(
@@ -31,7 +46,8 @@ def answer_prompt(
     eos_id: end of sequence and padding.
 
   Returns:
-    (ids [B, L] int32, mask [B, L] bool, True on the question).
+    (ids [B, L] int32, mask [B, L] bool, True on the question and on the last
+    token, which is EOS as in `caption_prompt`).
 
   Raises:
     ValueError: for a question that leaves no room for a token and its EOS.
@@ -45,6 +61,7 @@ def answer_prompt(
         f"question: got one that leaves {length - given} of {length} tokens"
         f" for the answer, expected at least 2: {question!r}; shorten it."
       )
+  is_given_BL[:, -1] = True
   return ids_BL.astype(np.int32), is_given_BL
 
 
@@ -60,12 +77,13 @@ def decode(
   Args:
     tokenizer: anything with Hugging Face's `decode`.
     token_ids_BL: what `sample_text` returned.
-    prompt_mask_BL: True where the token was given.
+    prompt_mask_BL: True where the token was given; the prompt is what was
+      given from the start on.
     eos_id: end of sequence.
   """
   texts = []
   for ids, given in zip(np.asarray(token_ids_BL), np.asarray(prompt_mask_BL)):
-    answer = ids[int(given.sum()) :]
+    answer = ids[int(np.cumprod(given).sum()) :]
     ends = np.flatnonzero(answer == eos_id)
     answer = answer[: ends[0]] if ends.size else answer
     text = tokenizer.decode(answer.tolist(), skip_special_tokens=True)

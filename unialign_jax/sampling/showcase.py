@@ -95,6 +95,7 @@ class Showcase:
   def _describe(self, params: Any, batch: Batch) -> tuple[str, ...]:
     """Texts for the clean targets; a question in the record is given."""
     is_given_BL = ~batch["label_mask"]
+    is_given_BL[:, -1] = True  # always EOS: see prompts.caption_prompt
     tokens = self._write(
       params,
       self._text_params,

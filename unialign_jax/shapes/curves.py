@@ -3,6 +3,7 @@
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 
 import matplotlib.figure
 import matplotlib.ticker
@@ -41,7 +42,9 @@ def read(path: str | os.PathLike) -> dict[int, dict[str, float]]:
   return dict(sorted(metrics.items()))
 
 
-def draw(metrics: dict[int, dict[str, float]], path: str | os.PathLike) -> None:
+def draw(
+  metrics: Mapping[int, Mapping[str, float]], path: str | os.PathLike
+) -> None:
   """Writes the curves as a PNG: one panel a kind of loss, logarithmic."""
   figure = matplotlib.figure.Figure(figsize=(11, 7), layout="constrained")
   for axes, (title, names) in zip(figure.subplots(2, 2).flat, _PANELS):

@@ -130,10 +130,13 @@ class Sampler:
     return self._decode(ids_BL, np.zeros(ids_BL.shape, bool))
 
   def _prompt(self, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    eos_id = self._text.eos_id
     if not questions:
-      return prompts.caption_prompt(self._batch_size, self._length)
+      return prompts.caption_prompt(
+        self._batch_size, self._length, eos_id=eos_id
+      )
     return prompts.answer_prompt(
-      self._text.tokenise, questions, self._length, eos_id=self._text.eos_id
+      self._text.tokenise, questions, self._length, eos_id=eos_id
     )
 
   def _decode(self, ids_BL: np.ndarray, is_given_BL: np.ndarray) -> list[str]:

@@ -231,7 +231,9 @@ class _Meter:
       self._write(done.step, values)
 
   def _write(self, step: int, latest: dict[str, float]) -> None:
-    means = {name: float(a.compute()) for name, a in self._averages.items()}
+    # clu divides a float by an integer count.
+    with jax.numpy_dtype_promotion("standard"):
+      means = {name: float(a.compute()) for name, a in self._averages.items()}
     # Counters and settings are read, not averaged.
     means |= {k: latest[k] for k in ("skipped", "learning_rate")}
     means["damaged_records"] = self._parts.batches.num_damaged

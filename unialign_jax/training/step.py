@@ -57,8 +57,8 @@ def make_train_step(
       step=state.step,
       mask_id=objective.mask_id,
     )
-    params = _stop_frozen(state.params, optimizer_config.trainable)
-    grads, metrics = objective.gradient(params, state.frozen, drawn)
+    grads, metrics = objective.gradient(state.params, state.frozen, drawn)
+    grads = _zero_frozen(grads, optimizer_config.trainable)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(grad_norm)
 
@@ -85,12 +85,13 @@ def make_train_step(
   return train_step
 
 
-def _stop_frozen(params: Any, trainable: tuple[str, ...]) -> Any:
-  """No gradient is computed for what is not trained."""
-  mask = optimizer_lib.trainable_mask(params, trainable)
-  return jax.tree.map(
-    lambda p, m: p if m else jax.lax.stop_gradient(p), params, mask
-  )
+def _zero_frozen(grads: Any, trainable: tuple[str, ...]) -> Any:
+  """Zero for what is not trained; XLA then drops the work it would have been.
+
+  So the reported norm is that of the trained parameters, as the clip's is.
+  """
+  mask = optimizer_lib.trainable_mask(grads, trainable)
+  return jax.tree.map(lambda g, m: g if m else jnp.zeros_like(g), grads, mask)
 
 
 def _average(ema: Any, params: Any, decay: float) -> Any:
