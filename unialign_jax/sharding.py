@@ -34,7 +34,8 @@ _DENSE = (
   (r"image_head/modulation", ("fsdp", "tensor")),
   (r"text_head/proj", ("fsdp", "tensor")),
   (r"align_(image|text)/fc_in", ("fsdp", "tensor")),
-  (r"align_(image|text)/fc_out", ("tensor", "fsdp")),
+  # E belongs to the semantic encoder and may be odd: left whole.
+  (r"align_(image|text)/fc_out", ("fsdp", None)),
 )
 _SMALL = (
   (r".*/bias", None),

@@ -194,12 +194,11 @@ def test_unknown_head_raises(model, params):
 def test_null_image_stands_in_for_a_missing_one(model, params):
   inputs = _inputs() | {"latents": None, "cond": None}
 
-  @tiny.jit
   def run(params):
     out = _apply(model, params, inputs)
     return _project(out.logits_BLV), out
 
-  gradient, out = jax.grad(run, has_aux=True)(params)
+  gradient, out = tiny.jit(jax.grad(run, has_aux=True))(params)
   assert out.velocity_BHWC is None
   assert out.image_out_BTD.shape == (B, model.config.null_image_tokens, 32)
   assert _size(gradient["null_image_embed"]) > 1e-4
@@ -317,12 +316,11 @@ def gradient(params):
   def compute(**changes):
     model = mmdit.MMDiT(tiny.model_config(**changes))
 
-    @tiny.jit
     def run(params):
       out = _apply(model, params, _inputs())
       return sum(_project(o) for o in out), out
 
-    grads, out = jax.grad(run, has_aux=True)(params)
+    grads, out = tiny.jit(jax.grad(run, has_aux=True))(params)
     return out, grads
 
   return compute
