@@ -69,7 +69,7 @@ def get_config() -> ml_collections.ConfigDict:
   )
   config.mesh.fsdp = 1
   config.train.update(
-    steps=3500, log_every=25, checkpoint_every=1000, sample_every=1000
+    steps=2400, log_every=25, checkpoint_every=1000, sample_every=1000
   )
   config.sample.update(
     sources=(
