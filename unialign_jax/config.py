@@ -119,12 +119,35 @@ class SampleConfig:
           f"config.sample.{name}: got {getattr(self, name)!r}, expected one"
           f" of {known}."
         )
-    if self.per_source < 1 or self.text_steps < 1 or self.text_temperature < 0:
-      raise ValueError(
-        f"config.sample: got per_source {self.per_source}, text_steps"
-        f" {self.text_steps}, text_temperature {self.text_temperature};"
-        " expected the first two >= 1 and the temperature >= 0."
-      )
+    for name, least in (
+      ("per_source", 1),
+      ("text_steps", 1),
+      ("text_temperature", 0),
+    ):
+      if getattr(self, name) < least:
+        raise ValueError(
+          f"config.sample.{name}: got {getattr(self, name)}, expected at least"
+          f" {least}."
+        )
+
+  def for_images(self) -> dict[str, Any]:
+    """Settings of `sampling.image.sample_images`."""
+    return {
+      "steps": self.steps,
+      "guidance": self.guidance,
+      "shift": self.shift,
+      "solver": self.solver,
+      "guidance_rescale": self.guidance_rescale,
+      "guidance_interval": self.guidance_interval,
+    }
+
+  def for_texts(self) -> dict[str, Any]:
+    """Settings of `sampling.text.sample_text`."""
+    return {
+      "steps": self.text_steps,
+      "schedule": self.text_schedule,
+      "temperature": self.text_temperature,
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -66,7 +66,7 @@ def test_records_hold_what_the_encoders_gave(tmp_path):
     np.testing.assert_array_equal(record.h_image, np.float16(i / 8))
     # "draw #1x": a word of four letters and token 1x.
     np.testing.assert_array_equal(record.prompt_ids, [14, 10 + i] + [1] * 6)
-    assert record.label_mask.all()
+    np.testing.assert_array_equal(record.label_mask, [1] * 7 + [0])
     assert record.license == "CC0-1.0"
 
 
@@ -107,9 +107,9 @@ def test_a_question_is_never_masked(tmp_path):
     # Q: what is #20 A: | #30 #31 EOS | padding
     ids = [12, 14, 12, 20, 12, 30, 31, 1, 1, 1, 1, 1]
     np.testing.assert_array_equal(record.caption_ids, ids)
-    np.testing.assert_array_equal(record.label_mask, [0] * 5 + [1] * 7)
-    assert not record.is_masked[:, :5].any()
-    assert record.is_masked[:, 5:].any(0).all()
+    np.testing.assert_array_equal(record.label_mask, [0] * 5 + [1] * 6 + [0])
+    assert not record.is_masked[:, [0, 1, 2, 3, 4, -1]].any()
+    assert record.is_masked[:, 5:-1].any(0).all()
 
 
 def test_draws_depend_on_seed_and_sample_alone():

@@ -44,8 +44,13 @@ def _read_config(folder: Path) -> dict[str, Any]:
 
 
 def _identity(config: Any, params: Any, *extra: str) -> str:
-  """sha256 over configuration and parameters, the same on every machine."""
+  """sha256 over configuration and parameters, the same on every machine.
+
+  Not over the precision that it computes in, which may differ between writing
+  features and training.
+  """
   described = {k: str(v) for k, v in dataclasses.asdict(config).items()}
+  del described["dtype"]
   digest = hashlib.sha256(json.dumps([described, extra]).encode())
   leaves = flax.traverse_util.flatten_dict(params, sep="/")
   for name in sorted(leaves):

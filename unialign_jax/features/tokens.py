@@ -3,7 +3,9 @@
 Texts are padded with EOS to one length; a longer one is cut on the right and
 keeps its EOS. Understanding samples read `Q: {question} A: ` without its EOS,
 then the answer with its EOS, as in Dual Diffusion; the question is excluded
-from the text loss, EOS and padding count.
+from the text loss, EOS and padding count. Only the last place, EOS in every
+text, is never masked: nothing else tells fully masked positions apart, as
+neither T5 nor the text stream has absolute positions. Samplers give it too.
 """
 
 import dataclasses
@@ -37,7 +39,7 @@ class Tokens:
 
   prompt_ids: np.ndarray  # [L] int32
   caption_ids: np.ndarray  # [L] int32
-  label_mask: np.ndarray  # [L] uint8, 0 on a question
+  label_mask: np.ndarray  # [L] uint8, 0 on a question and on the last token
   prompt_truncated: bool
   caption_truncated: bool
 
@@ -77,6 +79,7 @@ def tokenise(
       )
   label_mask = np.ones(length, np.uint8)
   label_mask[: len(question)] = 0
+  label_mask[-1] = 0
   return Tokens(
     prompt_ids=_fit(prompt, length, encoder.eos_id),
     caption_ids=_fit(caption, length, encoder.eos_id),

@@ -233,9 +233,8 @@ class MMDiT(nn.Module):
       return *streams, tuple(p[cfg.align_depth - 1] for p in pooled)
 
     pooled = []
-    for i in range(cfg.depth):
-      layer = jax.tree.map(lambda p, i=i: p[i], stacked)
-      streams, means = apply_block(streams, layer)
+    for params in _unstack(stacked):
+      streams, means = apply_block(streams, params)
       self.sow("intermediates", "blocks", streams)
       pooled.append(means)
     return *streams, pooled[cfg.align_depth - 1]
@@ -274,3 +273,13 @@ class MMDiT(nn.Module):
         )
         out[f"{name}_mid"] = align(pooled)
     return ModelOutput(*(out.get(h) if h in heads else None for h in HEADS))
+
+
+def _unstack(stacked: Any) -> list[Any]:
+  """One tree a layer.
+
+  The gradient of `unstack` is one `stack`; that of as many slices would be a
+  sum over the whole stack for each layer.
+  """
+  leaves, structure = jax.tree.flatten(stacked)
+  return [structure.unflatten(x) for x in zip(*map(jnp.unstack, leaves))]

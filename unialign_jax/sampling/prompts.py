@@ -14,8 +14,7 @@ def caption_prompt(
 ) -> tuple[np.ndarray, np.ndarray]:
   """Only the last token given: EOS, with which every training text ends.
 
-  Neither T5 nor the text stream has absolute positions. Fully masked, all
-  positions would look the same; the known end tells them apart.
+  As in training, see `features.tokens`.
 
   Args:
     batch: number of images.

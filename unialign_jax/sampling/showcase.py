@@ -95,7 +95,6 @@ class Showcase:
   def _describe(self, params: Any, batch: Batch) -> tuple[str, ...]:
     """Texts for the clean targets; a question in the record is given."""
     is_given_BL = ~batch["label_mask"]
-    is_given_BL[:, -1] = True  # always EOS: see prompts.caption_prompt
     tokens = self._write(
       params,
       self._text_params,
@@ -121,7 +120,6 @@ class Showcase:
   def _draw_latents(
     self, params: Any, text_BLE: jax.Array, cond_BNHWC: jax.Array | None
   ) -> jax.Array:
-    sample = self._config.sample
     return image_sampling.sample_images(
       self._model.apply,
       params,
@@ -129,13 +127,8 @@ class Showcase:
       jnp.asarray(self._null),
       key=jax.random.key(self._config.seed),
       latents_shape=(text_BLE.shape[0], *self._config.latent_shape),
-      steps=sample.steps,
-      guidance=sample.guidance,
-      shift=sample.shift,
       cond_BNHWC=cond_BNHWC,
-      solver=sample.solver,
-      guidance_rescale=sample.guidance_rescale,
-      guidance_interval=sample.guidance_interval,
+      **self._config.sample.for_images(),
     )
 
   def _write_tokens(
@@ -146,7 +139,6 @@ class Showcase:
     ids_BL: jax.Array,
     is_given_BL: jax.Array,
   ) -> jax.Array:
-    sample = self._config.sample
     return text_sampling.sample_text(
       self._model.apply,
       params,
@@ -156,7 +148,5 @@ class Showcase:
       prompt_ids_BL=ids_BL,
       prompt_mask_BL=is_given_BL,
       mask_id=self._text.mask_id,
-      steps=sample.text_steps,
-      schedule=sample.text_schedule,
-      temperature=sample.text_temperature,
+      **self._config.sample.for_texts(),
     )

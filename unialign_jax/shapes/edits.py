@@ -28,7 +28,6 @@ KINDS = (
 _HYBRID_KINDS = ("add", "adjust", "replace", "remove", "background")
 # Steps that leave nothing, or nothing to leave out, on a single shape.
 _NEEDS_TWO = ("remove", "extract")
-_CELLS = (12, 32, 52)
 
 # (changed scene, instruction), or None where the step is not possible.
 Change = tuple[scenes.Scene, str] | None
@@ -105,9 +104,10 @@ def _add(
   size = language.pick(rng, scenes.SIZES)
   if any((o.shape, o.color) == (shape, color) for o in scene.objects):
     return None
-  for cell in rng.permutation(len(_CELLS) ** 2):
-    row, column = divmod(int(cell), len(_CELLS))
-    new = _centred(shape, color, size, _CELLS[column], _CELLS[row])
+  cells = scenes.REGION_CENTERS
+  for cell in rng.permutation(len(cells) ** 2):
+    row, column = divmod(int(cell), len(cells))
+    new = _centred(shape, color, size, cells[column], cells[row])
     changed = dataclasses.replace(
       scene, objects=scenes.arrange([*scene.objects, new])
     )

@@ -20,8 +20,17 @@ from unialign_jax.shapes import tasks
 from unialign_jax.shapes import weights
 
 TEXT_LENGTH = 24  # config.data.text_length of configs/shapes.py
-# Mostly one or two shapes, and no text that would have to be cut.
-WORLD = tasks.World(weights=(0.6, 0.3, 0.07, 0.03), max_tokens=TEXT_LENGTH - 1)
+# What can be learned in minutes: mostly one shape on a plain ground, in the
+# middle of a region that the text names. No text would have to be cut.
+WORLD = tasks.World(
+  weights=(0.8, 0.16, 0.03, 0.01),
+  textured=0.05,
+  figure=0.05,
+  overlap=0.1,
+  jitter=0,
+  detail=0.9,
+  max_tokens=TEXT_LENGTH - 1,
+)
 
 
 def load_encoders() -> encode.Encoders:

@@ -100,7 +100,11 @@ def elements(
 
 
 def captions(
-  scene: scenes.Scene, rng: np.random.Generator, max_tokens: int = 0
+  scene: scenes.Scene,
+  rng: np.random.Generator,
+  max_tokens: int = 0,
+  *,
+  complete: bool = False,
 ) -> list[str]:
   """Captions from the shortest and plainest to the long and complete.
 
@@ -112,19 +116,18 @@ def captions(
       hides colours, colours are not.
     rng: order of the elements and choice among phrasings.
     max_tokens: leave out captions of more tokens; 0 keeps all.
+    complete: leave out those that do not name all sizes, colours and places
+      and the background, where any other fits.
 
   Raises:
     ValueError: not even the shortest caption fits.
   """
   if scene.style != "natural":
-    found = _styled_captions(scene, rng)
+    short, long = _styled_captions(scene, rng), []
   else:
-    found = [*_short_captions(scene, rng), *_long_captions(scene, rng)]
-  fitting = [
-    text
-    for text in dict.fromkeys(found)
-    if not max_tokens or count_tokens(text) <= max_tokens
-  ]
+    short, long = _short_captions(scene, rng), _long_captions(scene, rng)
+  short, long = (_fitting(texts, max_tokens) for texts in (short, long))
+  fitting = long if complete and long else [*short, *long]
   if not fitting:
     raise ValueError(
       f"no caption of {len(scene.objects)} shapes has at most"
@@ -134,10 +137,14 @@ def captions(
 
 
 def caption(
-  scene: scenes.Scene, rng: np.random.Generator, max_tokens: int = 0
+  scene: scenes.Scene,
+  rng: np.random.Generator,
+  max_tokens: int = 0,
+  detail: float = 0.0,
 ) -> str:
-  """One of `captions`, evenly."""
-  return pick(rng, captions(scene, rng, max_tokens))
+  """One of `captions`, evenly; a complete one at probability `detail`."""
+  complete = detail > 0 and rng.random() < detail
+  return pick(rng, captions(scene, rng, max_tokens, complete=complete))
 
 
 def question_answers(
@@ -169,6 +176,15 @@ def question_answers(
   for item in scene.objects:
     found += _object_questions(item, scene, rng)
   return found + _exists_questions(scene, rng) + _pair_questions(scene, rng)
+
+
+def _fitting(texts: Iterable[str], max_tokens: int) -> list[str]:
+  """The different ones among the texts that are short enough."""
+  return [
+    text
+    for text in dict.fromkeys(texts)
+    if not max_tokens or count_tokens(text) <= max_tokens
+  ]
 
 
 def _counted(phrase: str, shape: str, number: int) -> str:

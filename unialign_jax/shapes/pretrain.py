@@ -1,6 +1,6 @@
 """Trains and writes the small frozen encoders of the Shapes world.
 
-  python -m unialign_jax.shapes.pretrain [--output=FOLDER] [--seed=0]
+  python -m unialign_jax.shapes.pretrain [--output=FOLDER] [--encoder=text]
 
 Makes samples of every task, builds the tokenizer, trains the T5 encoder and
 the autoencoder (about ten minutes on two cores), and writes
@@ -33,6 +33,7 @@ from unialign_jax.data import sample as sample_lib
 from unialign_jax.features import encoders
 from unialign_jax.models import t5
 from unialign_jax.models import vae
+from unialign_jax.shapes import feature_sets
 from unialign_jax.shapes import language
 from unialign_jax.shapes import maps
 from unialign_jax.shapes import pretrain_image
@@ -41,7 +42,9 @@ from unialign_jax.shapes import tasks
 from unialign_jax.shapes import tokenizer as tokenizer_lib
 from unialign_jax.shapes import weights
 
-TEXT_LENGTH = 48
+TEXT_LENGTH = feature_sets.TEXT_LENGTH
+# Every fourth text is of the unrestricted world, so that all words occur.
+_WORLDS = (tasks.World(), *3 * (feature_sets.WORLD,))
 # "Q" and "A" frame questions, see data sample's `question`.
 WORDS = (*language.VOCABULARY, "Q", "A")
 _PICTURE_KINDS = (
@@ -55,6 +58,9 @@ _OUTPUT = flags.DEFINE_string(
   "output", str(weights.FOLDER), "Folder to write the three encoders into."
 )
 _SEED = flags.DEFINE_integer("seed", 0, "Seed of samples, weights and noise.")
+_ENCODERS = flags.DEFINE_multi_enum(
+  "encoder", ["text", "image"], ["text", "image"], "What to train."
+)
 _SAMPLES = flags.DEFINE_integer("samples", 1500, "Samples of each task.")
 
 
@@ -64,8 +70,8 @@ def make_samples(
   """Samples of every task, the tasks in turn, all scenes of one split."""
   rng = np.random.default_rng(seed)
   return [
-    tasks.make(task, rng, split=split)
-    for _ in range(per_task)
+    tasks.make(task, rng, split=split, world=_WORLDS[i % len(_WORLDS)])
+    for i in range(per_task)
     for task in sample_lib.TASKS
   ]
 
@@ -253,12 +259,12 @@ def main(argv: Sequence[str]) -> None:
   test_samples = make_samples([seed, 2], "test", 50)
   log(f"made {len(samples)} samples for texts, {len(pictures)} pictures")
   options = {"seed": seed, "log": log}
-  train_text(
-    folder, samples, test_samples, recipe=pretrain_text.Recipe(), **options
-  )
-  train_image(
-    folder, pictures, test_samples, recipe=pretrain_image.Recipe(), **options
-  )
+  if "text" in _ENCODERS.value:
+    recipe = pretrain_text.Recipe()
+    train_text(folder, samples, test_samples, recipe=recipe, **options)
+  if "image" in _ENCODERS.value:
+    recipe = pretrain_image.Recipe()
+    train_image(folder, pictures, test_samples, recipe=recipe, **options)
   size = sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
   log(f"wrote {folder}, {size / 1e6:.2f} MB")
 

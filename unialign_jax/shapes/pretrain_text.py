@@ -28,8 +28,10 @@ class Recipe:
   d_ff: int = 192
   num_layers: int = 3
   num_heads: int = 4
+  # One for every distance below 32: the only positions there are.
+  num_buckets: int = 128
   batch_size: int = 64
-  steps: int = 1000
+  steps: int = 3000
   learning_rate: float = 2e-3
   clean_share: float = 0.1  # of texts without any mask
   kept_weight: float = 0.1  # loss weight of tokens that are not masked
@@ -44,6 +46,7 @@ class Recipe:
       num_layers=self.num_layers,
       num_heads=self.num_heads,
       feed_forward_proj="gated-gelu",
+      relative_attention_num_buckets=self.num_buckets,
     )
 
 
@@ -57,12 +60,16 @@ def schedule(learning_rate: float, steps: int) -> optax.Schedule:
 def mask(
   key: jax.Array, ids_BL: jax.Array, mask_id: int, clean_share: float
 ) -> tuple[jax.Array, jax.Array]:
-  """Masked ids and `is_masked`, with one share of masked tokens a text."""
+  """Masked ids and `is_masked`, with one share of masked tokens a text.
+
+  The last token, always EOS, stays: what every position is counted from.
+  """
   key_ratio, key_clean, key_token = jax.random.split(key, 3)
   batch = ids_BL.shape[:1]
   is_clean_B = jax.random.uniform(key_clean, batch) >= 1.0 - clean_share
   ratio_B = jnp.where(is_clean_B, 0.0, jax.random.uniform(key_ratio, batch))
   is_masked_BL = jax.random.uniform(key_token, ids_BL.shape) < ratio_B[:, None]
+  is_masked_BL = is_masked_BL.at[:, -1].set(False)
   return jnp.where(is_masked_BL, mask_id, ids_BL), is_masked_BL
 
 

@@ -46,27 +46,19 @@ class Sampler:
       null_prompt.encode(self._text, self._length).features
     )
     model = mmdit.MMDiT(config.model)
-    sample = config.sample
     self._draw_latents = jax.jit(
       functools.partial(
         image_sampling.sample_images,
         model.apply,
         latents_shape=(batch_size, *config.latent_shape),
-        steps=sample.steps,
-        guidance=sample.guidance,
-        shift=sample.shift,
-        solver=sample.solver,
-        guidance_rescale=sample.guidance_rescale,
-        guidance_interval=sample.guidance_interval,
+        **config.sample.for_images(),
       )
     )
     self._write_ids = text_sampling.make_sampler(
       model.apply,
       lambda params, ids: self._text.model.apply({"params": params}, ids),
       mask_id=self._text.mask_id,
-      steps=sample.text_steps,
-      schedule=sample.text_schedule,
-      temperature=sample.text_temperature,
+      **config.sample.for_texts(),
     )
 
   def draw(

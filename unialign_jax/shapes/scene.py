@@ -53,6 +53,7 @@ FIGURE_HALF_HEIGHT = 18
 # Column and row borders of the 3 x 3 regions, and how far a centre stays away
 # from them, so that "left" and "center" are never one pixel apart.
 _BORDERS = (24, 40)
+REGION_CENTERS = (12, 32, 52)
 _BORDER_MARGIN = 2
 _EDGE_MARGIN = 1
 # Shapes of one colour must not merge into one blob after a slight blur.
@@ -211,6 +212,7 @@ def sample_scene(
   figure: float = 0.15,
   overlap: float = 0.3,
   repeat: float = 0.15,
+  jitter: int | None = None,
 ) -> Scene:
   """Draws a valid scene.
 
@@ -225,6 +227,8 @@ def sample_scene(
     overlap: probability that shapes may cover one another in part.
     repeat: probability that all shapes have one kind (half of the time one
       colour too). Otherwise no two agree in both shape and colour.
+    jitter: how far a shape may lie from the middle of a region (as far in as
+      its size asks), in units of the canvas along each axis; None: anywhere.
 
   Returns:
     A scene for which `is_valid` holds.
@@ -239,7 +243,7 @@ def sample_scene(
   while True:
     person = _sample_figure(rng) if has_figure else None
     kinds = _sample_kinds(rng, count, rng.random() < repeat)
-    objects = _place(rng, kinds, person, may_overlap)
+    objects = _place(rng, kinds, person, may_overlap, jitter)
     if objects is not None:
       scene = Scene(arrange(objects), background, person)
       if is_valid(scene):
@@ -318,12 +322,13 @@ def _place(
   kinds: Sequence[tuple[str, str, str]],
   person: Figure | None,
   may_overlap: bool,
+  jitter: int | None,
 ) -> list[Object] | None:
   """Positions for the kinds, or None after too many tries."""
   placed: list[Object] = []
   for kind in kinds:
     margin = math.ceil(REACH[kind[0]] * RADIUS[kind[2]]) + _EDGE_MARGIN
-    for x, y in rng.integers(margin, CANVAS - margin + 1, size=(40, 2)):
+    for x, y in _centers(rng, margin, jitter):
       item = Object(*kind, x=int(x), y=int(y))
       free = may_overlap or not any(touches(item, o) for o in placed)
       clear = person is None or _clear_of_figure(item, person)
@@ -333,6 +338,17 @@ def _place(
     else:
       return None
   return placed
+
+
+def _centers(
+  rng: np.random.Generator, margin: int, jitter: int | None
+) -> np.ndarray:
+  """Places to try, [40, 2], at least `margin` away from the edges."""
+  if jitter is None:
+    return rng.integers(margin, CANVAS - margin + 1, size=(40, 2))
+  centers = rng.choice(REGION_CENTERS, size=(40, 2))
+  centers += rng.integers(-jitter, jitter + 1, size=(40, 2))
+  return np.clip(centers, margin, CANVAS - margin)
 
 
 def _off_borders(item: Placed) -> bool:

@@ -6,6 +6,7 @@ function of the random generator it gets.
 
 import dataclasses
 from collections.abc import Callable
+from typing import Any
 
 import numpy as np
 
@@ -34,6 +35,10 @@ class World:
     figure: probability of a stick figure next to one or two shapes.
     overlap: probability that shapes may cover one another in part.
     repeat: probability that all shapes have one kind.
+    jitter: how far a shape may lie from the middle of a region; None:
+      anywhere.
+    detail: probability that a text names every size, colour and place and the
+      background; otherwise it may leave any of them out.
     max_tokens: most words plus punctuation marks in a text, without its end
       token; a question counts with its answer. 0 is no limit.
     size: side of the pictures in pixels.
@@ -44,6 +49,8 @@ class World:
   figure: float = 0.15
   overlap: float = 0.3
   repeat: float = 0.15
+  jitter: int | None = None
+  detail: float = 0.0
   max_tokens: int = 0
   size: int = scenes.CANVAS
 
@@ -136,7 +143,7 @@ class _Painter:
   def accepts(self, scene: scenes.Scene) -> bool:
     return not self.split or scenes.split(scene) == self.split
 
-  def scene(self, **changes: float) -> scenes.Scene:
+  def scene(self, **changes: Any) -> scenes.Scene:
     """A scene of the split; `changes` override the world's options."""
     world = self.world
     options = {
@@ -145,6 +152,7 @@ class _Painter:
       "figure": world.figure,
       "overlap": world.overlap,
       "repeat": world.repeat,
+      "jitter": world.jitter,
     } | changes
     while True:
       scene = scenes.sample_scene(self.rng, **options)
@@ -155,7 +163,8 @@ class _Painter:
     return render.render(scene, self.world.size)
 
   def caption(self, scene: scenes.Scene) -> str:
-    return language.caption(scene, self.rng, self.world.max_tokens)
+    world = self.world
+    return language.caption(scene, self.rng, world.max_tokens, world.detail)
 
   def short_enough(self, draft: _Draft) -> bool:
     most = self.world.max_tokens

@@ -276,6 +276,8 @@ def _pattern(
     return "dotted"
   share = dark.sum(axis=1) / np.maximum(free.sum(axis=1), 1)
   mixed = np.minimum(share, 1 - share)[free.sum(axis=1) > 16]
+  if not mixed.size:
+    return "unknown"  # no row shows enough of the ground
   return "striped" if np.mean(mixed) < 0.12 else "checked"
 
 

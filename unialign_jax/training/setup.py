@@ -14,6 +14,7 @@ from unialign_jax.data import damage
 from unialign_jax.data import feature_set
 from unialign_jax.data import pipeline
 from unialign_jax.features import encoders
+from unialign_jax.features import manifest
 from unialign_jax.features import null_prompt
 from unialign_jax.models import mmdit
 from unialign_jax.sampling import showcase
@@ -60,8 +61,14 @@ def prepare(config: config_lib.Config) -> Run:
   mesh = sharding.make_mesh(**dataclasses.asdict(config.mesh))
   accumulation = config.train.accumulation
   sharding.check_batch(mesh, config.data.batch_size, accumulation)
-  batches = _pipeline(config)
-  text_encoder = _text_encoder(config)
+  text_encoder, image_encoder = _text_encoder(config), _image_encoder(config)
+  expectations = _expectations(config, text_encoder, image_encoder)
+  batches = pipeline.make_pipeline(
+    config.data,
+    expectations,
+    host_index=jax.process_index(),
+    hosts=jax.process_count(),
+  )
   model = mmdit.MMDiT(config.model)
   optimizer = optimizer_lib.make(config.optimizer, config.train.steps)
 
@@ -121,16 +128,20 @@ def prepare(config: config_lib.Config) -> Run:
       out_shardings=(whole, everywhere),
       donate_argnums=0,
     ),
-    showcase=_showcase(config, text_encoder, mesh),
+    showcase=_showcase(config, expectations, text_encoder, image_encoder, mesh),
   )
 
 
-def _pipeline(config: config_lib.Config) -> pipeline.Batches:
-  return pipeline.make_pipeline(
-    config.data,
+def _expectations(
+  config: config_lib.Config,
+  text_encoder: encoders.TextEncoder | None,
+  image_encoder: encoders.ImageEncoder | None,
+) -> manifest.Expectations:
+  """What feature sets must be, down to the weights of what encoded them."""
+  return dataclasses.replace(
     config.expectations(),
-    host_index=jax.process_index(),
-    hosts=jax.process_count(),
+    text_encoder=text_encoder.identity if text_encoder else None,
+    image_encoder=image_encoder.identity if image_encoder else None,
   )
 
 
@@ -156,6 +167,13 @@ def _text_encoder(config: config_lib.Config) -> encoders.TextEncoder | None:
   return encoder
 
 
+def _image_encoder(config: config_lib.Config) -> encoders.ImageEncoder | None:
+  """The VAE, where the config names one."""
+  if not config.encoders.image:
+    return None
+  return encoders.ImageEncoder.load(config.encoders.image)
+
+
 def _text_apply(
   encoder: encoders.TextEncoder | None,
 ) -> objective_lib.TextApply | None:
@@ -170,13 +188,15 @@ def _text_apply(
 
 def _showcase(
   config: config_lib.Config,
+  expectations: manifest.Expectations,
   text_encoder: encoders.TextEncoder | None,
+  image_encoder: encoders.ImageEncoder | None,
   mesh: jax.sharding.Mesh,
 ) -> showcase.Showcase | None:
   """The sampler of the run, where `sample_every` asks for one."""
   if not config.train.sample_every or not config.sample.sources:
     return None
-  if text_encoder is None or not config.encoders.image:
+  if text_encoder is None or image_encoder is None:
     raise ValueError(
       "config.encoders: got text"
       f" {config.encoders.text!r} and image {config.encoders.image!r}, expected"
@@ -186,7 +206,7 @@ def _showcase(
   counter = damage.DamageCounter(config.data.max_damaged_records)
   sources = []
   for folder in config.sample.sources:
-    opened = feature_set.FeatureSet(folder, config.expectations(), counter)
+    opened = feature_set.FeatureSet(folder, expectations, counter)
     count = min(config.sample.per_source, len(opened))
     elements = [opened.element(i, visit=0) for i in range(count)]
     sources.append(
@@ -195,5 +215,4 @@ def _showcase(
         {name: np.stack([e[name] for e in elements]) for name in elements[0]},
       )
     )
-  image_encoder = encoders.ImageEncoder.load(config.encoders.image)
   return showcase.Showcase(config, text_encoder, image_encoder, sources, mesh)
