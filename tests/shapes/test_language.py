@@ -56,6 +56,41 @@ def test_short_captions_fit_23_tokens(rng):
     assert longest > 12
 
 
+def test_complete_captions_leave_nothing_out(rng):
+  options = {"max_objects": 2, "figure": 0.0, "repeat": 0.0}
+  for _ in range(100):
+    scene = scenes.sample_scene(rng, **options)
+    for text in language.captions(scene, rng, complete=True):
+      for item in scene.objects:
+        phrase = f"{item.size} {item.color} {item.shape}"
+        assert phrase in text
+        assert scenes.region(item.x, item.y) in text
+      assert scene.background.color in text
+
+
+def test_detail_is_the_share_of_complete_captions(rng):
+  scene = scenes.Scene((RED,))
+  complete = set()
+  for _ in range(50):
+    complete.update(language.captions(scene, rng, complete=True))
+
+  def share(detail):
+    texts = [language.caption(scene, rng, detail=detail) for _ in range(300)]
+    return np.mean([text in complete for text in texts])
+
+  some, most = share(0.0), share(0.9)
+  assert share(1.0) == 1.0
+  assert some < 0.8
+  assert most == pytest.approx(0.9 + 0.1 * some, abs=0.05)
+
+
+def test_a_short_caption_stands_in_where_no_complete_one_fits(rng):
+  scene = scenes.Scene((RED, BLUE))
+  texts = language.captions(scene, rng, max_tokens=7, complete=True)
+  assert texts
+  assert all(language.count_tokens(text) <= 7 for text in texts)
+
+
 def test_a_budget_nothing_fits_is_an_error(rng):
   with pytest.raises(ValueError, match="max_tokens=2"):
     language.captions(scenes.Scene((RED, BLUE)), rng, max_tokens=2)

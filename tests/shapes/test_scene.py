@@ -1,6 +1,7 @@
 """Scenes: validity, identity, splits, determinism."""
 
 import dataclasses
+import math
 from collections import Counter
 
 import numpy as np
@@ -62,6 +63,21 @@ def test_weights_set_the_number_of_shapes():
 def test_impossible_options_are_refused(options):
   with pytest.raises(ValueError, match=r"min_objects|weights"):
     draw(1, **options)
+
+
+def test_jitter_bounds_the_distance_to_the_middle_of_a_region():
+  def distance(coordinate, item):
+    # A shape that the middle does not leave room for is moved in.
+    margin = math.ceil(scenes.REACH[item.shape] * scenes.RADIUS[item.size]) + 1
+    low, high = margin, scenes.CANVAS - margin
+    middles = np.clip(scenes.REGION_CENTERS, low, high)
+    return np.abs(middles - coordinate).min()
+
+  for jitter in (0, 3):
+    drawn = [o for s in draw(200, jitter=jitter) for o in s.objects]
+    far = [distance(c, o) for o in drawn for c in (o.x, o.y)]
+    assert max(far) == jitter
+    assert {scenes.region(o.x, o.y) for o in drawn} >= {"center", "left"}
 
 
 def test_overlap_and_repeat_are_probabilities():

@@ -108,3 +108,10 @@ def test_the_verifier_knows_nothing_of_the_generator():
     names = {getattr(value, "__name__", "") for value in vars(module).values()}
     assert "unialign_jax.shapes.scene" not in names
     assert "unialign_jax.shapes.render" not in names
+
+
+def test_a_ground_with_no_readable_row_has_no_pattern():
+  free = np.zeros((32, 32), bool)
+  free[:, ::4] = True  # eight pixels a row: too few to tell rows from cells
+  tone = np.where(np.arange(32)[:, None] % 2, 40.0, 200.0) * np.ones((1, 32))
+  assert verifier._pattern(tone, free, 40.0, 200.0) == "unknown"

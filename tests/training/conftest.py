@@ -1,6 +1,7 @@
 """A few records of the Shapes world, made once for all tests of the loop."""
 
 import pathlib
+from collections.abc import Callable
 
 import ml_collections
 import pytest
@@ -24,14 +25,28 @@ def features(tmp_path_factory: pytest.TempPathFactory) -> pathlib.Path:
   return out
 
 
+@pytest.fixture(scope="session")
+def make_tiny(
+  features: pathlib.Path,
+) -> Callable[[], ml_collections.ConfigDict]:
+  """Makes configs/tiny.py on these records, anew at each call."""
+
+  def make() -> ml_collections.ConfigDict:
+    values = config_lib.load_file("tiny.py")
+    values.data.sources = (
+      (str(features / "train/text_to_image"), 0.5),
+      (str(features / "train/edit"), 0.5),
+    )
+    values.sample.sources = (str(features / "validation/edit"),)
+    values.mesh.data = -1
+    return values
+
+  return make
+
+
 @pytest.fixture
-def tiny(features: pathlib.Path) -> ml_collections.ConfigDict:
+def tiny(
+  make_tiny: Callable[[], ml_collections.ConfigDict],
+) -> ml_collections.ConfigDict:
   """configs/tiny.py on these records; free to edit."""
-  values = config_lib.load_file("tiny.py")
-  values.data.sources = (
-    (str(features / "train/text_to_image"), 0.5),
-    (str(features / "train/edit"), 0.5),
-  )
-  values.sample.sources = (str(features / "validation/edit"),)
-  values.mesh.data = -1
-  return values
+  return make_tiny()

@@ -4,6 +4,9 @@ import json
 import os
 import pathlib
 import signal
+import subprocess
+import sys
+from collections.abc import Callable
 
 import jax
 import ml_collections
@@ -25,18 +28,63 @@ def _lines(workdir: pathlib.Path) -> dict[int, dict]:
   return {line["step"]: line for line in map(json.loads, lines)}
 
 
+def _assert_same_run(got: pathlib.Path, expected: pathlib.Path) -> None:
+  """Losses of the six steps and the averaged weights, to the last bit."""
+
+  def losses(workdir: pathlib.Path) -> dict[int, dict]:
+    return {
+      step: {k: v for k, v in line.items() if k[:5] in ("loss/", "grad_")}
+      for step, line in _lines(workdir).items()
+    }
+
+  assert sorted(losses(got)) == [1, 2, 3, 4, 5, 6]
+  assert losses(got) == losses(expected)
+  _, got_params = checkpoint.load_params(got)
+  _, expected_params = checkpoint.load_params(expected)
+  jax.tree.map(np.testing.assert_array_equal, got_params, expected_params)
+
+
+# Runs a config until step 5 is under way, and dies there. Orbax gives a
+# checkpoint its name when all of it is on disk.
+_KILLED = """
+import json
+import os
+import pathlib
+import signal
+import sys
+import time
+
+import jax
+
+from tests import conftest  # the devices that every test has
+from unialign_jax import config as config_lib
+from unialign_jax.training import loop
+
+workdir = pathlib.Path(sys.argv[1])
+saved = workdir / "checkpoints/step_00000003"
+add = loop._Meter.add
+
+def add_or_die(self, step, *rest):
+  add(self, step, *rest)
+  deadline = time.monotonic() + 60
+  while step == 4 and not saved.exists() and time.monotonic() < deadline:
+    time.sleep(0.01)
+  if step == 5:
+    os.kill(os.getpid(), signal.SIGKILL)
+
+print(jax.devices(), flush=True)
+loop._Meter.add = add_or_die
+loop.run(config_lib.from_dict(json.load(sys.stdin)), workdir)
+"""
+
+
 @pytest.fixture(scope="module")
 def straight(
-  features: pathlib.Path, tmp_path_factory: pytest.TempPathFactory
+  make_tiny: Callable[[], ml_collections.ConfigDict],
+  tmp_path_factory: pytest.TempPathFactory,
 ) -> pathlib.Path:
   """Six steps without a break, with samples at the end."""
-  values = config_lib.load_file("tiny.py")
-  values.data.sources = (
-    (str(features / "train/text_to_image"), 0.5),
-    (str(features / "train/edit"), 0.5),
-  )
-  values.sample.sources = (str(features / "validation/edit"),)
-  values.mesh.data = -1
+  values = make_tiny()
   values.train.sample_every = 6
   workdir = tmp_path_factory.mktemp("straight")
   assert _run(values, workdir) == 6
@@ -78,13 +126,33 @@ def test_six_steps_equal_three_and_a_signal_and_three(
   assert _run(tiny, tmp_path) == 3
   monkeypatch.setattr(loop._Meter, "add", add)
   assert _run(tiny, tmp_path) == 6
-  whole, broken = _lines(straight), _lines(tmp_path)
-  for step in range(1, 7):
-    for name in ("loss/total", "grad_norm", "loss/cross"):
-      assert whole[step][name] == broken[step][name], (step, name)
-  _, expected = checkpoint.load_params(straight)
-  _, got = checkpoint.load_params(tmp_path)
-  jax.tree.map(np.testing.assert_array_equal, got, expected)
+  _assert_same_run(tmp_path, straight)
+
+
+def test_six_steps_equal_three_and_a_kill_and_three(
+  tiny: ml_collections.ConfigDict,
+  straight: pathlib.Path,
+  tmp_path: pathlib.Path,
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  killed = subprocess.run(
+    [sys.executable, "-c", _KILLED, str(tmp_path)],
+    cwd=pathlib.Path(__file__).parents[2],
+    input=config_lib.dumps(config_lib.from_dict(tiny)),
+    capture_output=True,
+    text=True,
+    timeout=500,
+  )
+  assert killed.returncode == -signal.SIGKILL, killed.stderr
+  assert killed.stdout.splitlines()[0] == str(jax.devices())
+  saved = [path.name for path in (tmp_path / "checkpoints").iterdir()]
+  assert saved == ["step_00000003"]
+  assert _run(tiny, tmp_path) == 6
+  assert "Continuing after step 3." in capsys.readouterr().out
+  lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+  steps = [json.loads(line)["step"] for line in lines]
+  assert steps == [1, 2, 3, 4, 4, 5, 6]
+  _assert_same_run(tmp_path, straight)
 
 
 def test_finished_run_takes_no_step(
@@ -137,8 +205,11 @@ def test_feature_set_of_another_tokenizer_is_refused(
   tiny: ml_collections.ConfigDict, tmp_path: pathlib.Path
 ) -> None:
   tiny.model.vocab_size = 300
+  with pytest.raises(ValueError, match=r"vocab_size: got 300, expected 230"):
+    _run(tiny, tmp_path)  # as the encoder that the config names has it
+  tiny.update(data={"text_features": "stored"}, encoders={"text": ""})
   with pytest.raises(ValueError, match=r"vocab_size: got 230, expected 300"):
-    _run(tiny, tmp_path)
+    _run(tiny, tmp_path)  # as the records have it
 
 
 def test_batch_that_the_mesh_cannot_share_is_refused(
