@@ -10,7 +10,7 @@ from PIL import ImageDraw
 from PIL import ImageFont
 
 _MARGIN = 6
-_LINE_HEIGHT = 12
+_LINE_HEIGHT = 14
 _CHARACTER_WIDTH = 6
 
 
@@ -38,22 +38,21 @@ def draw(rows: Sequence[Sequence[Cell]], scale: int = 2) -> np.ndarray:
   width = max(_strip(cell, scale).width for cell in cells)
   columns = max(width // _CHARACTER_WIDTH, 8)
   texts = [[textwrap.wrap(c.caption, columns) for c in row] for row in rows]
-  lines = max(len(text) for row in texts for text in row)
-  head = lines * _LINE_HEIGHT + _MARGIN
-  height = head + max(_strip(cell, scale).height for cell in cells)
+  heads = [max(map(len, row)) * _LINE_HEIGHT + _MARGIN for row in texts]
+  picture = max(_strip(cell, scale).height for cell in cells)
+  tops = [_MARGIN]
+  for head in heads:
+    tops.append(tops[-1] + head + picture + _MARGIN)
 
-  step_x, step_y = width + _MARGIN, height + _MARGIN
-  size = (
-    max(len(row) for row in rows) * step_x + _MARGIN,
-    len(rows) * step_y + _MARGIN,
-  )
+  step_x = width + _MARGIN
+  size = (max(map(len, rows)) * step_x + _MARGIN, tops[-1])
   canvas = Image.new("RGB", size, "white")
   pen, font = ImageDraw.Draw(canvas), ImageFont.load_default(size=10)
-  for i, row in enumerate(rows):
+  for row, top, head, captions in zip(rows, tops, heads, texts):
     for j, cell in enumerate(row):
-      x, y = _MARGIN + j * step_x, _MARGIN + i * step_y
-      pen.text((x, y), "\n".join(texts[i][j]), fill="black", font=font)
-      canvas.paste(_strip(cell, scale), (x, y + head))
+      x = _MARGIN + j * step_x
+      pen.text((x, top), "\n".join(captions[j]), fill="black", font=font)
+      canvas.paste(_strip(cell, scale), (x, top + head))
   return np.asarray(canvas)
 
 

@@ -5,7 +5,7 @@
 asks the averaged weights of the latest checkpoint, and the same network before
 any training, everything in `exam.py`; prints a table and writes to OUT
 
-  sample_grid.png  GenEval prompts and the pictures drawn for them
+  sample_grid.png  held-out prompts, then GenEval's, and what was drawn
   task_grid.png    edits, maps, subjects: given | wanted | drawn
   captions.md      captions and answers beside the true ones
   curves.png       the losses
@@ -49,7 +49,8 @@ WANTED = {
   "caption: color named": 0.95,
   "caption: shape named": 0.8,
 }
-_PER_TAG_SHOWN = 4
+_SHOWN = 4  # pictures in a row of sample_grid.png
+_SINGLE_ROWS = 3  # of it for prompts of one shape
 _TASK_ROWS, _TASK_COLUMNS = 2, 3  # of task_grid.png, of each kind of task
 _WORKDIR = flags.DEFINE_string("workdir", "runs/shapes/run", "Of the run.")
 _OUT = flags.DEFINE_string(
@@ -150,11 +151,20 @@ def table(before: scores_lib.Scores, after: scores_lib.Scores) -> str:
 
 
 def sample_grid(exam: exam_lib.Exam, given: Answers) -> np.ndarray:
-  """The first pictures of every GenEval task, one task a row."""
+  """Prompts of one shape, then the first of every GenEval task, a row each."""
+  singles = [
+    grid.Cell(sample.instruction, [picture])
+    for sample, picture in zip(exam.singles, given.singles)
+  ]
+  starts = range(0, min(_SINGLE_ROWS * _SHOWN, len(singles)), _SHOWN)
   rows: dict[str, list[grid.Cell]] = {tag: [] for tag in geneval.TAGS}
   for prompt, picture in zip(exam.prompts, given.prompts):
     rows[prompt["tag"]].append(grid.Cell(prompt["prompt"], [picture]))
-  return grid.draw([row[:_PER_TAG_SHOWN] for row in rows.values()], scale=3)
+  return grid.draw(
+    [singles[i : i + _SHOWN] for i in starts]
+    + [row[:_SHOWN] for row in rows.values()],
+    scale=2,
+  )
 
 
 def task_grid(exam: exam_lib.Exam, given: Answers) -> np.ndarray:

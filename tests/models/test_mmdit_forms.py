@@ -1,0 +1,124 @@
+"""Forms of the network that give the same numbers: scan, loop, remat, bf16."""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pytest
+
+from tests.models import network
+from tests.training import tiny
+from unialign_jax.models import mmdit
+
+
+@pytest.fixture(scope="module")
+def gradient(params):
+  """Config changes -> (outputs, gradient) of one function of all outputs."""
+
+  @functools.cache
+  def compute(**changes):
+    model = mmdit.MMDiT(tiny.model_config(**changes))
+
+    def run(params):
+      out = network.run(model, params, network.inputs())
+      return sum(network.project(o) for o in out), out
+
+    grads, out = tiny.jit(jax.grad(run, has_aux=True))(params)
+    return out, grads
+
+  return compute
+
+
+def test_scan_equals_loop(gradient):
+  for got, want in zip(gradient(scan_layers=False), gradient()):
+    tiny.assert_close(got, want, 1e-5)
+
+
+@pytest.mark.parametrize(
+  "policy, scan", [("full", False), ("attention_qkv", True)]
+)
+def test_remat_equals_none(gradient, policy, scan):
+  got = gradient(remat=policy, scan_layers=scan)
+  for a, b in zip(got, gradient()):
+    tiny.assert_close(a, b, 1e-5)
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scan", "loop"])
+def test_remat_policies_keep_what_they_say(params, scan):
+  """Numbers that wait for the backward pass, policy by policy."""
+
+  def kept(policy):
+    config = tiny.model_config(remat=policy, scan_layers=scan)
+    model = mmdit.MMDiT(config)
+
+    def pullback(params):
+      run = functools.partial(network.run, model, given=network.inputs())
+      return jax.vjp(lambda p: run(p), params)[1]
+
+    shapes = jax.eval_shape(pullback, params)
+    return sum(x.size for x in jax.tree.leaves(shapes))
+
+  tokens = network.B * (
+    network.TARGET_TOKENS * (1 + network.N) + tiny.TEXT_LENGTH
+  )
+  one = tokens * 32 * 2  # one [B, S, D] in each of the two layers
+  full = kept("full")
+  assert kept("attention") == full + one
+  # What made the kept values is not needed again: their biases.
+  bias = 32 * 2 * 2
+  assert kept("attention_qkv") == full + 4 * one - 3 * bias
+  assert kept("attention_qkv_mlp") == full + 8 * one - 7 * bias
+  assert full < kept("dots") < kept("none")
+  assert set(mmdit.REMAT_POLICIES) == {
+    *("none", "full", "attention", "attention_qkv", "attention_qkv_mlp"),
+    "dots",
+  }
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scan", "loop"])
+def test_alignment_heads_read_their_depth(params, scan):
+  """A change in the last block shows at its depth and not before."""
+
+  inputs = network.inputs()
+  last_changed = params | {
+    "blocks": jax.tree.map(lambda p: p.at[1].multiply(2.0), params["blocks"])
+  }
+  for depth in (1, 2):
+    config = tiny.model_config(align_depth=depth, scan_layers=scan)
+    heads = ("image_mid", "text_mid")
+    run = tiny.jit(
+      functools.partial(network.run, mmdit.MMDiT(config), heads=heads)
+    )
+    before, after = run(params, inputs), run(last_changed, inputs)
+    for name in ("image_mid_BE", "text_mid_BE"):
+      change = network.size(getattr(before, name) - getattr(after, name))
+      assert change == 0 if depth == 1 else change > 1e-3
+
+
+def test_loop_form_shows_every_block(params):
+  model = mmdit.MMDiT(tiny.model_config(scan_layers=False))
+  run = functools.partial(network.run, model, mutable=["intermediates"])
+  _, shown = jax.eval_shape(run, params, network.inputs())
+  blocks = shown["intermediates"]["blocks"]
+  assert [b[0].shape for b in blocks] == [
+    (network.B, (1 + network.N) * network.TARGET_TOKENS, 32)
+  ] * 2
+
+
+def test_bf16_computes_in_bf16_from_fp32_parameters(params, apply, fresh):
+  model = mmdit.MMDiT(tiny.model_config(dtype="bfloat16"))
+  inputs = network.inputs()
+  init = jax.eval_shape(
+    model.init,
+    jax.random.key(0),
+    *(inputs[n] for n in ("latents", "text", "t")),
+  )["params"]
+  assert jax.tree.map(jnp.result_type, init) == jax.tree.map(
+    jnp.result_type, fresh
+  )
+  assert {x.dtype for x in jax.tree.leaves(init)} == {jnp.dtype("float32")}
+  got = tiny.jit(functools.partial(network.run, model))(params, inputs)
+  for a, b in zip(got, apply(params, inputs)):
+    assert a.dtype == jnp.bfloat16
+    error = network.size(a.astype(jnp.float32) - b)
+    assert 0 < error < 0.1 * network.size(b)
