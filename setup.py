@@ -9,10 +9,11 @@ setuptools.setup(
   python_requires=">=3.11,<3.13",
   packages=setuptools.find_packages(include=["unialign_jax", "unialign_jax.*"]),
   package_data={
+    "unialign_jax.data.sources.paraphrases": ["*.txt"],
     "unialign_jax.shapes.weights": [
       "*/*.json",
       "*/*.safetensors",
-    ]
+    ],
   },
   install_requires=[
     "absl-py",
@@ -21,6 +22,7 @@ setuptools.setup(
     "etils[epath]",
     "flax",
     "grain",
+    "huggingface_hub",
     # tfds imports it without declaring it.
     "importlib_resources",
     "jax>=0.10.2",
@@ -29,6 +31,7 @@ setuptools.setup(
     "numpy",
     "optax",
     "orbax-checkpoint",
+    "pyarrow",
     "pillow",
     "safetensors",
     "scikit-image",
@@ -41,10 +44,13 @@ setuptools.setup(
   ],
   extras_require={
     # Qwen2.5-VL features; torch brings the device build of the user's choice.
-    "encoders": ["torch"],
+    "encoders": ["torch", "transformers>=5"],
+    # Captions from an OpenAI-compatible endpoint.
+    "recaption": ["openai"],
     "test": [
       "diffusers",
       "hypothesis",
+      "openai",
       "pytest",
       "pytest-timeout",
       "ruff",

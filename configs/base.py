@@ -56,6 +56,7 @@ def get_config() -> ml_collections.ConfigDict:
   loss.cross_temperature = 0.07  # tau of Eq. 3 (authors)
   loss.cross_group_size = 0  # negatives: 0 the global batch; 4 as the authors
   loss.intrinsic_form = "one_minus_cosine"  # or "negative_cosine", Eq. 4
+  loss.intrinsic_image = "mean"  # h_image as in the paper; "patches": as REPA
 
   config.optimizer = ml_collections.ConfigDict()
   optimizer = config.optimizer
@@ -73,6 +74,7 @@ def get_config() -> ml_collections.ConfigDict:
   config.data = ml_collections.ConfigDict()
   data = config.data
   data.sources = ()  # ((feature set folder, weight), ...): steps by weight
+  data.root = ""  # folder that those are in, unless absolute; may be gs://
   data.batch_size = 256  # global, examples a step (paper)
   data.shuffle_seed = 0  # of the order of the records
   data.num_threads = 8  # a host, each reads whole batches
@@ -87,9 +89,10 @@ def get_config() -> ml_collections.ConfigDict:
 
   config.encoders = ml_collections.ConfigDict()
   encoders = config.encoders
-  encoders.text = ""  # T5 folder: for online features, and to sample text
-  encoders.tokenizer = ""  # folder with tokenizer.json
-  encoders.image = ""  # VAE folder: to decode sample pictures
+  encoders.text = ""  # T5, folder or hub id: online features, sampled texts
+  encoders.tokenizer = ""  # its tokenizer, folder or hub id
+  encoders.mask_embedding = ""  # file with MASK's row (Dual Diffusion); or none
+  encoders.image = ""  # VAE, folder or hub id: to decode sample pictures
 
   config.mesh = ml_collections.ConfigDict()
   config.mesh.data = 1  # devices that share nothing but gradients
@@ -104,6 +107,7 @@ def get_config() -> ml_collections.ConfigDict:
   train.checkpoint_every = 1000  # steps
   train.keep_checkpoints = 3  # newest ones that stay on disk
   train.sample_every = 5000  # steps between two sample grids; 0: none
+  train.init_from = ""  # workdir whose weights and EMA a new run begins with
 
   config.sample = ml_collections.ConfigDict()
   sample = config.sample

@@ -141,6 +141,7 @@ FLIPS = {
     "cross_temperature": 0.1,
     "cross_group_size": 2,
     "intrinsic_form": "negative_cosine",
+    "intrinsic_image": "patches",
   },
   "optimizer": {
     "learning_rate": 1e-3,
@@ -183,8 +184,9 @@ def _program(**changes: Any) -> str:
     null = jnp.zeros((tiny.TEXT_LENGTH, 16))
     return state.replace(frozen=state_lib.Frozen(null, jnp.zeros((21, 16))))
 
+  by_patch = groups["loss"].get("intrinsic_image") == "patches"
   program = jax.make_jaxpr(train_step)(
-    jax.eval_shape(create), tiny.batch(4, stored=False)
+    jax.eval_shape(create), tiny.batch(4, stored=False, by_patch=by_patch)
   )
   # The text does not show constants, such as the table of positions.
   constants = [np.asarray(c).tobytes().hex() for c in program.consts]

@@ -144,6 +144,14 @@ def test_both_intrinsic_forms_have_the_same_gradient():
   assert np.abs(grads[0]).max() > 0
 
 
+def test_intrinsic_by_patch_is_the_mean_over_the_patches():
+  h, mid = jax.random.normal(jax.random.key(0), (2, 3, 5, 8))
+  by_patch = [losses.intrinsic(h[:, i], mid[:, i]) for i in range(5)]
+  np.testing.assert_allclose(
+    losses.intrinsic(h, mid), np.mean(by_patch, axis=0), rtol=1e-5
+  )
+
+
 def test_intrinsic_ignores_length_and_is_zero_when_parallel():
   h = jax.random.normal(jax.random.key(0), (B, D), jnp.float32)
   np.testing.assert_allclose(losses.intrinsic(h, 7.0 * h), 0, atol=1e-6)

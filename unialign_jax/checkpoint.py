@@ -124,27 +124,32 @@ def _tree(state: state_lib.TrainState) -> dict[str, Any]:
 
 def _check_same_model(path: pathlib.Path, config: dict[str, Any]) -> None:
   """A workdir is one run: its network and optimizer state cannot change."""
-  if not path.exists():
-    return
-  try:
-    before = json.loads(path.read_text())
-  except ValueError as error:
-    raise ValueError(
-      f"{path}: got no readable JSON ({error}), expected the config of the run"
-      " in this folder; restore the file, or use another --workdir."
-    ) from error
-  old = before["model"]
-  changed = [
-    f"config.model.{key}: got {value!r}, the run has {old.get(key)!r}"
-    for key, value in config["model"].items()
-    if key not in _FREE and old.get(key) != value
-  ]
-  if changed:
+  if path.exists() and (changed := _changes(config, _read_config(path))):
     raise ValueError(
       f"--workdir {path.parent} holds a run of another model:\n  "
       + "\n  ".join(changed)
       + "\nUse another --workdir, or the config that the run was begun with."
     )
+
+
+def _read_config(path: pathlib.Path) -> dict[str, Any]:
+  try:
+    return json.loads(path.read_text())
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"{path}: got no readable JSON ({error}), expected the config of the run"
+      " in this folder; restore the file, or use another folder."
+    ) from error
+
+
+def _changes(config: dict[str, Any], saved: dict[str, Any]) -> list[str]:
+  """Keys of the network in which a run differs from a saved one."""
+  old = saved["model"]
+  return [
+    f"config.model.{key}: got {value!r}, the run has {old.get(key)!r}"
+    for key, value in config["model"].items()
+    if key not in _FREE and old.get(key) != value
+  ]
 
 
 def load_params(
@@ -161,34 +166,83 @@ def load_params(
     ValueError: the folder holds no finished checkpoint.
   """
   workdir = pathlib.Path(workdir).absolute()
+  path = _step_folder(workdir, step)
+  name = "ema" if ema else "params"
+  device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
+  with ocp.PyTreeCheckpointer() as reader:
+    tree = reader.metadata(path / "state").item_metadata.tree
+  abstract = jax.tree.map(
+    lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device),
+    tree[name],
+  )
+  restored = _restore_part(path, {name: abstract})
+  saved = json.loads((workdir / CONFIG_FILE).read_text())
+  return config_lib.from_dict(saved), restored[name]
+
+
+def check_start(workdir: str | os.PathLike, config: config_lib.Config) -> None:
+  """Refuses to begin a run with weights that do not fit; see `with_weights`.
+
+  Raises:
+    ValueError: no finished checkpoint, or one of another network.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  _step_folder(workdir, None, key="config.train.init_from: ")
+  saved = _read_config(workdir / CONFIG_FILE)
+  if changed := _changes(json.loads(config_lib.dumps(config)), saved):
+    raise ValueError(
+      f"config.train.init_from: {workdir} holds another network:\n  "
+      + "\n  ".join(changed)
+      + "\nGive this run the model of that one, or start from another."
+    )
+
+
+def with_weights(
+  state: state_lib.TrainState, workdir: str | os.PathLike
+) -> state_lib.TrainState:
+  """A state with the trained and averaged weights of another run.
+
+  What a later stage begins with: optimizer, counters and data order are its
+  own. The weights that `state` had are deleted first, to make room.
+
+  Args:
+    state: of the new run, on its devices.
+    workdir: of the other run; its latest checkpoint counts.
+  """
+  old = {"params": state.params, "ema": state.ema}
+  abstract = jax.tree.map(
+    lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding), old
+  )
+  for leaf in jax.tree.leaves(old):
+    leaf.delete()
+  path = _step_folder(pathlib.Path(workdir).absolute(), None)
+  return state.replace(**_restore_part(path, abstract))
+
+
+def _step_folder(
+  workdir: pathlib.Path, step: int | None, key: str = ""
+) -> pathlib.Path:
+  """The folder of a finished checkpoint, by default the latest."""
   steps = ocp.path.step.standard_name_format(
     step_prefix="step", step_format_fixed_length=8
   ).find_all(workdir / FOLDER)
   found = {metadata.step: metadata.path for metadata in steps}
   if not found or (step is not None and step not in found):
     raise ValueError(
-      f"{workdir}: got checkpoints {sorted(found)}, expected"
+      f"{key}{workdir}: got checkpoints {sorted(found)}, expected"
       f" {'any' if step is None else step}; train first, or correct the folder."
     )
-  path = found[max(found) if step is None else step]
+  return found[max(found) if step is None else step]
+
+
+def _restore_part(path: pathlib.Path, abstract: Any) -> Any:
+  """Some fields of the state of a checkpoint, laid out as `abstract` says."""
   with ocp.PyTreeCheckpointer() as reader:
-    tree = reader.metadata(path / "state").item_metadata.tree
-    wanted = {"ema" if ema else "params": None}
-    name = next(iter(wanted))
-    device = jax.sharding.SingleDeviceSharding(jax.devices()[0])
-    item = {
-      name: jax.tree.map(
-        lambda m: jax.ShapeDtypeStruct(m.shape, m.dtype, sharding=device),
-        tree[name],
-      )
-    }
-    restored = reader.restore(
+    return reader.restore(
       path / "state",
       args=ocp.args.PyTreeRestore(
-        item=item,
-        restore_args=ocp.checkpoint_utils.construct_restore_args(item),
+        item=abstract,
+        restore_args=ocp.checkpoint_utils.construct_restore_args(abstract),
         partial_restore=True,
       ),
     )
-  saved = json.loads((workdir / CONFIG_FILE).read_text())
-  return config_lib.from_dict(saved), restored[name]

@@ -51,6 +51,7 @@ class EncodersConfig:
 
   text: str
   tokenizer: str
+  mask_embedding: str
   image: str
 
 
@@ -81,13 +82,20 @@ class TrainConfig:
   checkpoint_every: int
   keep_checkpoints: int
   sample_every: int
+  init_from: str
 
   def __post_init__(self) -> None:
-    for field in dataclasses.fields(self):
-      least = 0 if field.name == "sample_every" else 1
-      if (value := getattr(self, field.name)) < least:
+    for name, least in (
+      ("steps", 1),
+      ("accumulation", 1),
+      ("log_every", 1),
+      ("checkpoint_every", 1),
+      ("keep_checkpoints", 1),
+      ("sample_every", 0),
+    ):
+      if (value := getattr(self, name)) < least:
         raise ValueError(
-          f"config.train.{field.name}: got {value}, expected >= {least}."
+          f"config.train.{name}: got {value}, expected >= {least}."
         )
 
 
@@ -198,6 +206,8 @@ class Config:
 
   def expectations(self) -> manifest.Expectations:
     """What every feature set must be for this run."""
+    tokens = (self.data.latent_side // self.model.patch_size) ** 2
+    by_patch = self.loss.intrinsic_image == "patches"
     return manifest.Expectations(
       latent_shape=self.latent_shape,
       text_length=self.data.text_length,
@@ -205,6 +215,7 @@ class Config:
       mask_id=self.data.mask_id,
       text_dim=self.model.text_dim,
       semantic_dim=self.model.semantic_dim,
+      semantic_tokens=tokens if by_patch else 0,
       max_cond=self.data.max_cond,
       text_features=self.data.text_features,
     )
@@ -216,7 +227,16 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   Raises:
     ValueError: for unknown, missing or mistyped keys, or values out of range.
   """
-  return _build(Config, _plain(values), "config")
+  return checked(Config, values)
+
+
+def checked(kind: type, values: Mapping[str, Any]) -> Any:
+  """What a config file returns as the dataclass `kind`, strictly.
+
+  Raises:
+    ValueError: as `from_dict`.
+  """
+  return _build(kind, _plain(values), "config")
 
 
 def find_file(name: str) -> pathlib.Path:
@@ -243,8 +263,13 @@ def find_file(name: str) -> pathlib.Path:
 
 
 def load_file(name: str) -> ml_collections.ConfigDict:
-  """What a config file's `get_config` returns; see `find_file`."""
-  return runpy.run_path(str(find_file(name)))["get_config"]()
+  """What a config file's `get_config` returns; see `find_file`.
+
+  Args:
+    name: of the file; "stage2.py:tiny" asks it for the variant "tiny".
+  """
+  name, *variant = name.split(":", 1)
+  return runpy.run_path(str(find_file(name)))["get_config"](*variant)
 
 
 def dumps(config: Config) -> str:
@@ -275,8 +300,8 @@ def _build(kind: type, values: Any, path: str) -> Any:
       )
   if missing := sorted(set(fields) - set(values)):
     raise ValueError(
-      f"{path}: keys {missing} are missing; start from configs/base.py, which"
-      " has them all."
+      f"{path}: keys {missing} are missing; start from configs/base.py (or"
+      " configs/features.py), which has them all."
     )
   built = {}
   for key, wanted in fields.items():

@@ -18,6 +18,7 @@ from unialign_jax.diffusion import flow
 
 CROSS_DIRECTIONS = ("both", "image_to_text")
 INTRINSIC_FORMS = ("one_minus_cosine", "negative_cosine")
+INTRINSIC_IMAGES = ("mean", "patches")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -33,12 +34,14 @@ class LossConfig:
   cross_temperature: float = 0.07
   cross_group_size: int = 0  # 0: the global batch; authors: 4, a micro-batch
   intrinsic_form: str = "one_minus_cosine"  # paper: "negative_cosine", Eq. 4
+  intrinsic_image: str = "mean"  # paper; "patches": token by token, as REPA
 
   def __post_init__(self) -> None:
     for name, known in (
       ("flow_space", flow.SPACES),
       ("cross_direction", CROSS_DIRECTIONS),
       ("intrinsic_form", INTRINSIC_FORMS),
+      ("intrinsic_image", INTRINSIC_IMAGES),
     ):
       _check_choice(f"config.loss.{name}", getattr(self, name), known)
     if self.cross_temperature <= 0:
@@ -129,19 +132,20 @@ def info_nce(
 
 
 def intrinsic(
-  frozen_BE: jax.Array,
-  mid_BE: jax.Array,
+  frozen: jax.Array,
+  mid: jax.Array,
   *,
   form: str = "one_minus_cosine",
 ) -> jax.Array:
   """Distance to the frozen vision-language features, [B] fp32, Eq. 4.
 
   One of the two summands of Eq. 4: h_I with the alignment head of the image
-  pass, or h_T with that of the text pass.
+  pass, or h_T with that of the text pass. Features by token, [B, T, E], are
+  compared one by one and averaged, as in REPA (arXiv 2410.06940).
 
   Args:
-    frozen_BE: h_I or h_T, any length.
-    mid_BE: `image_mid` or `text_mid`.
+    frozen: h_I or h_T, any length, [B, E] or [B, T, E].
+    mid: `image_mid`, `text_mid` or `image_mid_patches`, of the same shape.
     form: "one_minus_cosine" (never negative) or "negative_cosine", the
       paper's, which is smaller by one and has the same gradient.
 
@@ -149,11 +153,11 @@ def intrinsic(
     ValueError: for an unknown form, or shapes that differ.
   """
   _check_choice("config.loss.intrinsic_form", form, INTRINSIC_FORMS)
-  _check_same_shape("intrinsic", frozen_BE, mid_BE)
-  cosine_B = jnp.sum(
-    _unit(frozen_BE.astype(jnp.float32)) * _unit(mid_BE.astype(jnp.float32)),
-    axis=-1,
+  _check_same_shape("intrinsic", frozen, mid)
+  cosine = jnp.sum(
+    _unit(frozen.astype(jnp.float32)) * _unit(mid.astype(jnp.float32)), axis=-1
   )
+  cosine_B = cosine.reshape(cosine.shape[0], -1).mean(1)
   return 1.0 - cosine_B if form == "one_minus_cosine" else -cosine_B
 
 

@@ -23,6 +23,7 @@ EXPECTATIONS = manifest_lib.Expectations(
   mask_id=fakes.MASK_ID,
   text_dim=fakes.TEXT_DIM,
   semantic_dim=fakes.SEMANTIC_DIM,
+  semantic_tokens=0,
   max_cond=1,
   text_features="stored",
   text_encoder="fake text",

@@ -67,6 +67,7 @@ class FakeImageEncoder:
 class FakeSemanticEncoder:
   identity = "fake semantic"
   dim = SEMANTIC_DIM
+  tokens = 0
 
   def __call__(
     self, samples: list[sample_lib.Sample]
@@ -74,6 +75,20 @@ class FakeSemanticEncoder:
     image = [np.full(self.dim, s.target_image.mean() / 8) for s in samples]
     text = [np.full(self.dim, len(s.caption)) for s in samples]
     return np.float32(image), np.float32(text)
+
+
+class FakePatchEncoder(FakeSemanticEncoder):
+  """One feature a quarter of the picture."""
+
+  identity = "fake semantic by patch"
+  tokens = 4
+
+  def __call__(
+    self, samples: list[sample_lib.Sample]
+  ) -> tuple[np.ndarray, np.ndarray]:
+    h_image, h_text = super().__call__(samples)
+    scale = np.arange(1.0, self.tokens + 1, dtype=np.float32)
+    return h_image[:, None] * scale[:, None], h_text
 
 
 def nets() -> encode.Encoders:

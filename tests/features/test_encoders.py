@@ -192,6 +192,15 @@ def test_folders_that_do_not_fit_are_refused(folder):
     encoders.TextEncoder.load(weights, folder / "vae")
 
 
+def test_identity_is_the_same_in_every_precision(folder):
+  """What wrote features in bfloat16 may train in float32."""
+  half = {"dtype": jnp.bfloat16, "param_dtype": jnp.bfloat16}
+  assert _text(folder, **half).identity == _text(folder).identity
+  vae_folder = folder / "vae"
+  image = encoders.ImageEncoder.load(vae_folder, **half)
+  assert image.identity == encoders.ImageEncoder.load(vae_folder).identity
+
+
 def test_bfloat16_parameters(folder):
   half = _text(folder, dtype=jnp.bfloat16, param_dtype=jnp.bfloat16)
   assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(half.params))
@@ -199,3 +208,15 @@ def test_bfloat16_parameters(folder):
   want = _text(folder).encode(half.tokenise(["red circle"], 4))
   assert features.dtype == jnp.bfloat16
   np.testing.assert_allclose(features.astype(np.float32), want, atol=0.1)
+
+  half = encoders.ImageEncoder.load(
+    folder / "vae", dtype=jnp.bfloat16, param_dtype=jnp.bfloat16
+  )
+  assert all(x.dtype == jnp.bfloat16 for x in jax.tree.leaves(half.params))
+  images = np.random.default_rng(0).integers(0, 256, (1, 8, 8, 3), np.uint8)
+  mean, std = half.encode(images)
+  want = encoders.ImageEncoder.load(folder / "vae").encode(images)
+  assert mean.dtype == std.dtype == np.float32
+  np.testing.assert_allclose(mean, want[0], atol=0.1)
+  np.testing.assert_allclose(std, want[1], atol=0.1)
+  assert half.decode(mean).dtype == np.uint8

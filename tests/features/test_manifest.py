@@ -17,6 +17,7 @@ LAYOUT = manifest_lib.Layout(
   mask_id=399,
   text_dim=96,
   semantic_dim=64,
+  semantic_tokens=0,
   draws=2,
   feature_dtype="int8",
   text_encoder="t",
@@ -24,6 +25,10 @@ LAYOUT = manifest_lib.Layout(
   semantic_encoder="s",
   shard_size=10,
   seed=0,
+  source="anyedit",
+  framing="crop 512",
+  captions="",
+  items=20,
 )
 SHARD = manifest_lib.Shard(
   name="shard-00000.arrayrecord",
@@ -39,6 +44,7 @@ MANIFEST = manifest_lib.Manifest(
   layout=LAYOUT,
   null_prompt_sha256="cd",
   shards=(SHARD, SHARD),
+  rejected={"null image": 2},
 )
 FITTING = manifest_lib.Expectations(
   latent_shape=(8, 8, 16),
@@ -47,6 +53,7 @@ FITTING = manifest_lib.Expectations(
   mask_id=399,
   text_dim=96,
   semantic_dim=64,
+  semantic_tokens=0,
   max_cond=4,
   text_features="stored",
   text_encoder="t",
@@ -86,6 +93,8 @@ def test_another_schema_version(tmp_path):
     lambda text: text.replace('"text_length": 32,', ""),
     lambda text: text.replace('"text_length"', '"text_size"'),
     lambda text: json.dumps(json.loads(text) | {"shards": 3}),
+    lambda text: json.dumps(json.loads(text) | {"rejected": 3}),
+    lambda text: json.dumps(json.loads(text) | {"rejected": {"a": "b"}}),
     lambda text: json.dumps(json.loads(text) | {"shards": [3]}),
     lambda text: json.dumps(json.loads(text) | {"more": 3}),
   ],
@@ -109,6 +118,7 @@ def test_a_fitting_set_is_taken():
     ("mask_id", 32099, "data.mask_id"),
     ("text_dim", 4096, "model.text_dim"),
     ("semantic_dim", 3584, "model.semantic_dim"),
+    ("semantic_tokens", 4, "loss.intrinsic_image"),
     ("text_encoder", "other", "encoders.text"),
     ("image_encoder", "other", "encoders.image"),
     ("semantic_encoder", "other", "encoders.semantic"),

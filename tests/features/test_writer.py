@@ -1,6 +1,7 @@
 """Feature sets: what is in them, and that any interruption ends in the same."""
 
 import dataclasses
+import json
 
 import grain
 import jax
@@ -8,11 +9,14 @@ import numpy as np
 import pytest
 
 from tests.features import fakes
+from unialign_jax.data.sources import base
 from unialign_jax.features import draws as draws_lib
 from unialign_jax.features import manifest as manifest_lib
 from unialign_jax.features import null_prompt
+from unialign_jax.features import rejects
 from unialign_jax.features import schema
 from unialign_jax.features import shards
+from unialign_jax.features import verify
 from unialign_jax.features import writer
 
 CONFIG = writer.WriterConfig(
@@ -68,6 +72,17 @@ def test_records_hold_what_the_encoders_gave(tmp_path):
     np.testing.assert_array_equal(record.prompt_ids, [14, 10 + i] + [1] * 6)
     np.testing.assert_array_equal(record.label_mask, [1] * 7 + [0])
     assert record.license == "CC0-1.0"
+
+
+def test_features_by_patch_are_kept_by_patch(tmp_path):
+  nets = dataclasses.replace(fakes.nets(), semantic=fakes.FakePatchEncoder())
+  manifest = writer.write_features(SAMPLES, tmp_path, nets, CONFIG)
+  assert manifest.layout.h_image_shape == (4, fakes.SEMANTIC_DIM)
+  for i, record in enumerate(read(tmp_path)):
+    want = np.float16(i / 8) * np.arange(1, 5, dtype=np.float16)
+    for column in record.h_image.T:
+      np.testing.assert_array_equal(column, want)
+  assert not verify.verify(tmp_path).faults
 
 
 def test_draws_are_antithetic_and_their_features_are_of_the_masked_ids(
@@ -182,37 +197,56 @@ def test_a_bad_sample_is_named_and_ends_the_run(tmp_path, reason):
 
 def test_bad_samples_are_skipped_counted_and_capped(tmp_path):
   samples = [*SAMPLES[:2], *BAD.values(), *SAMPLES[2:]]
-  manifest = write(samples, tmp_path / "a", max_skipped=5, shard_size=4)
+  manifest = write(samples, tmp_path / "a", max_rejected=5, shard_size=4)
   assert [s.skipped for s in manifest.shards] == [2, 3, 0, 0]
   assert [s.records for s in manifest.shards] == [2, 1, 4, 1]
+  assert manifest.rejected == {"cannot be encoded": 5}
   assert [r.key for r in read(tmp_path / "a")] == [s.key for s in SAMPLES]
-  with pytest.raises(ValueError, match=r"got 5 samples .* at most 4"):
-    write(samples, tmp_path / "b", max_skipped=4, shard_size=4)
+  with pytest.raises(
+    rejects.RejectedError, match=r"got 5 rejected .* at most 4"
+  ):
+    write(samples, tmp_path / "b", max_rejected=4, shard_size=4)
 
 
-def test_a_shard_without_records_is_refused(tmp_path):
-  samples = [*SAMPLES[:3], *[BAD["image"]] * 3]
-  with pytest.raises(ValueError, match=r"shard-00001.*got no record"):
-    write(samples, tmp_path, max_skipped=3)
+def test_a_shard_without_records_is_no_file(tmp_path):
+  samples = [*SAMPLES[:3], *[BAD["image"]] * 3, *SAMPLES[3:5]]
+  manifest = write(samples, tmp_path, max_rejected=3)
+  names = ["shard-00000.arrayrecord", "shard-00002.arrayrecord"]
+  assert [shard.name for shard in manifest.shards] == names
+  assert sorted(p.name for p in tmp_path.glob("*.arrayrecord")) == names
+  assert [r.key for r in read(tmp_path)] == [s.key for s in SAMPLES[:5]]
+  assert write(samples, tmp_path, max_rejected=3) == manifest
 
 
-class Interrupted(Exception):
+class Interrupted(KeyboardInterrupt):
   pass
 
 
-def interrupted_after(count: int):
-  for i, sample in enumerate(SAMPLES):
-    if i == count:
+class InterruptedAfter(list):
+  """The samples, until one is asked for."""
+
+  def __init__(self, count: int):
+    super().__init__(SAMPLES)
+    self._count = count
+
+  def __getitem__(self, index):
+    if index == self._count:
       raise Interrupted
-    yield sample
+    return super().__getitem__(index)
 
 
-@pytest.mark.parametrize("as_stream", [False, True])
-def test_an_interrupted_run_is_finished(tmp_path, as_stream):
-  write(SAMPLES, tmp_path / "whole")
+def as_stream(samples):
+  return (samples[i] for i in range(len(samples)))
+
+
+@pytest.mark.parametrize("form", [list, as_stream])
+def test_an_interrupted_run_is_finished(tmp_path, form):
+  write(form(SAMPLES), tmp_path / "whole")
   folder = tmp_path / "parts"
   with pytest.raises(Interrupted):
-    write(interrupted_after(5), folder)
+    begun = InterruptedAfter(5)
+    begun = begun if form is list else form(begun)
+    write(begun, folder, batch_size=1)
   with pytest.raises(manifest_lib.ManifestError, match="finished set"):
     manifest_lib.load(folder)
   (begun,) = folder.glob("*.arrayrecord.tmp-*")
@@ -220,7 +254,7 @@ def test_an_interrupted_run_is_finished(tmp_path, as_stream):
   first = folder / "shard-00000.arrayrecord"
   written_at = first.stat().st_mtime_ns
   nets = fakes.nets()
-  write(iter(SAMPLES) if as_stream else SAMPLES, folder, nets=nets)
+  write(form(SAMPLES), folder, nets=nets)
   assert contents(folder) == contents(tmp_path / "whole")
   assert first.stat().st_mtime_ns == written_at
   # The null prompt, and prompt and draws of the five samples left.
@@ -267,7 +301,7 @@ def test_other_settings_do_not_continue_a_set(tmp_path, finished):
     write(SAMPLES, tmp_path)
   else:
     with pytest.raises(Interrupted):
-      write(interrupted_after(4), tmp_path)
+      write(InterruptedAfter(4), tmp_path)
   with pytest.raises(ValueError, match="draws: the folder has 4, this run 2"):
     write(SAMPLES, tmp_path, draws=2)
 
@@ -333,3 +367,140 @@ class Overflowing(fakes.FakeSemanticEncoder):
   def __call__(self, samples):
     h_image, h_text = super().__call__(samples)
     return h_image, h_text + 1e5
+
+
+REJECTED = base.Rejected(
+  key="7", source="fakes", reason="null image", detail="column image"
+)
+FILTERED = base.Rejected(key="8", source="fakes", reason="filtered: score")
+
+
+def test_rejected_items_are_listed_by_reason(tmp_path):
+  samples = [REJECTED, FILTERED, *SAMPLES[:3], BAD["image"], FILTERED]
+  manifest = write(samples, tmp_path, max_rejected=2)
+  assert manifest.rejected == {
+    "cannot be encoded": 1,
+    "filtered: score": 2,
+    "null image": 1,
+  }
+  assert [s.skipped for s in manifest.shards] == [2, 1]  # the third has no file
+  lines = (tmp_path / rejects.FILENAME).read_text().splitlines()
+  found = [json.loads(line) for line in lines]
+  assert [line["index"] for line in found] == [0, 1, 5, 6]
+  assert found[0] == {"index": 0} | dataclasses.asdict(REJECTED)
+  assert (found[2]["key"], found[2]["source"]) == ("sample-9", "fakes")
+  assert "resize it" in found[2]["detail"]
+
+
+def test_the_cap_grows_with_what_was_read(tmp_path):
+  samples = [*SAMPLES[:7], REJECTED, SAMPLES[7], REJECTED]
+  fraction = {"max_rejected_fraction": 0.2}  # 1 of 8, then 2 of 10
+  assert write(samples, tmp_path / "a", **fraction).num_records == 8
+  with pytest.raises(rejects.RejectedError, match=r"got 2 rejected .* 9 read"):
+    write([*samples[:8], REJECTED], tmp_path / "b", **fraction)
+
+
+def test_the_cap_counts_what_was_rejected_before_a_restart(tmp_path):
+  samples = [*SAMPLES[:2], REJECTED, *SAMPLES[2:], REJECTED]
+  for _ in range(2):
+    with pytest.raises(rejects.RejectedError, match="got 2 rejected"):
+      write(samples, tmp_path, max_rejected=1)
+  assert len(list(tmp_path.glob("parts/*.json"))) == 3
+
+
+def test_the_cap_counts_what_was_read_before_a_restart(tmp_path):
+  samples = [*SAMPLES[:3], REJECTED, *SAMPLES[3:]]
+  write(samples, tmp_path, worker=(0, 3))
+  manifest = write(samples, tmp_path, max_rejected_fraction=0.25)
+  assert manifest.rejected == {"null image": 1}
+
+
+def test_a_stream_may_begin_with_rejected_items(tmp_path):
+  manifest = write(
+    iter([FILTERED, REJECTED, *SAMPLES]), tmp_path, max_rejected=1
+  )
+  assert manifest.rejected == {"filtered: score": 1, "null image": 1}
+  assert [r.key for r in read(tmp_path)] == [s.key for s in SAMPLES]
+
+
+def test_the_cap_error_is_a_table_with_the_remedy(tmp_path):
+  with pytest.raises(rejects.RejectedError) as e:
+    write([FILTERED, *[REJECTED] * 3], tmp_path, max_rejected=2)
+  message = str(e.value)
+  assert "        3  null image       fakes 7: column image\n" in message
+  assert "        1  filtered: score  fakes 8\n" in message
+  assert "raise one of the two keys in config.writer" in message
+
+
+def test_what_a_filter_takes_is_not_capped(tmp_path):
+  samples = [*[FILTERED] * 7, *SAMPLES]
+  assert write(samples, tmp_path).rejected == {"filtered: score": 7}
+
+
+def test_nothing_but_rejected_items(tmp_path):
+  with pytest.raises(ValueError, match="as all 5 items were rejected"):
+    write([FILTERED] * 5, tmp_path)
+
+
+class Recorded(list):
+  """Remembers which items were read."""
+
+  def __init__(self, *args):
+    super().__init__(*args)
+    self.indices = []
+
+  def __getitem__(self, index):
+    self.indices.append(index)
+    return super().__getitem__(index)
+
+
+def test_a_finished_shard_is_not_read_again(tmp_path):
+  write(SAMPLES, tmp_path, worker=(1, 2))
+  samples = Recorded(SAMPLES)
+  write(samples, tmp_path)
+  # The first sample tells the layout; shard 1 holds 3, 4 and 5.
+  assert samples.indices == [0, 0, 1, 2, 6, 7]
+
+
+def test_decode_processes_change_nothing(tmp_path):
+  items = [*SAMPLES[:4], REJECTED, *SAMPLES[4:]]
+  write(items, tmp_path / "a", max_rejected=1)
+  write(items, tmp_path / "b", max_rejected=1, processes=2, chunk=2)
+  assert contents(tmp_path / "a") == contents(tmp_path / "b")
+
+
+@pytest.mark.parametrize("name", ["source", "framing", "captions"])
+def test_other_origins_do_not_continue_a_set(tmp_path, name):
+  def begin(value):
+    writer.write_features(
+      SAMPLES,
+      tmp_path,
+      fakes.nets(),
+      CONFIG,
+      worker_index=1,
+      num_workers=2,
+      origin=manifest_lib.Origin(**{name: value}),
+    )
+
+  begin("one")
+  with pytest.raises(ValueError, match=f"{name}: the folder has 'one', this"):
+    begin("another")
+  with pytest.raises(ValueError, match="items: the folder has 8, this run 7"):
+    write(SAMPLES[:7], tmp_path)
+
+
+def test_an_encoder_that_fails_is_heard(tmp_path):
+  class Failing(fakes.FakeSemanticEncoder):
+    def __call__(self, samples):
+      raise MemoryError("of the device")
+
+  nets = dataclasses.replace(fakes.nets(), semantic=Failing())
+  with pytest.raises(MemoryError, match="of the device"):
+    write(SAMPLES, tmp_path, nets=nets)
+
+
+def test_the_bar_counts_what_this_run_does(tmp_path, capsys):
+  write(SAMPLES, tmp_path, worker=(0, 2))
+  writer.write_features(SAMPLES, tmp_path, fakes.nets(), CONFIG, progress=True)
+  shown = capsys.readouterr().err
+  assert "5/8" in shown and "8/8" in shown and "image/s" in shown

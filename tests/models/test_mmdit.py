@@ -41,6 +41,7 @@ def test_shapes_of_all_outputs(apply, params):
     "text_out_BLD": (network.B, L, D),
     "image_mid_BE": (network.B, 16),
     "text_mid_BE": (network.B, 16),
+    "image_mid_BTE": (network.B, network.TARGET_TOKENS, 16),
   }
 
 
@@ -55,7 +56,7 @@ def test_only_the_targets_tokens_reach_the_image_heads(influence, params):
   mask = optimizer.trainable_mask(params, (NO_BLOCKS,))
   closed = jax.tree.map(lambda p, m: p * (0.0 if m else 1.0), params, mask)
   for name, gradients in influence(closed).items():
-    is_image = name in ("velocity_BHWC", "image_out_BTD", "image_mid_BE")
+    is_image = name.startswith(("velocity", "image"))
     assert network.size(gradients["cond"]) == 0, name
     assert (network.size(gradients["latents"]) > 1e-4) == is_image, name
     assert (network.size(gradients["text"]) > 1e-4) != is_image, name

@@ -8,6 +8,7 @@ import pytest
 
 from tests.models import network
 from tests.training import tiny
+from unialign_jax.models import heads
 from unialign_jax.models import mmdit
 
 
@@ -85,14 +86,33 @@ def test_alignment_heads_read_their_depth(params, scan):
   }
   for depth in (1, 2):
     config = tiny.model_config(align_depth=depth, scan_layers=scan)
-    heads = ("image_mid", "text_mid")
+    heads = ("image_mid", "text_mid", "image_mid_patches")
     run = tiny.jit(
       functools.partial(network.run, mmdit.MMDiT(config), heads=heads)
     )
     before, after = run(params, inputs), run(last_changed, inputs)
-    for name in ("image_mid_BE", "text_mid_BE"):
+    for name in ("image_mid_BE", "text_mid_BE", "image_mid_BTE"):
       change = network.size(getattr(before, name) - getattr(after, name))
       assert change == 0 if depth == 1 else change > 1e-3
+
+
+@pytest.mark.parametrize("scan", [True, False], ids=["scan", "loop"])
+def test_alignment_by_patch_is_the_head_on_every_token(params, scan):
+  loop = mmdit.MMDiT(tiny.model_config(scan_layers=False))
+  inputs = network.inputs()
+  run = functools.partial(network.run, loop, mutable=["intermediates"])
+  _, shown = tiny.jit(run)(params, inputs)
+  depth = loop.config.align_depth
+  image, _ = shown["intermediates"]["blocks"][depth - 1]
+  head = heads.AlignHead(16, 16, jnp.float32)
+  want = head.apply(
+    {"params": params["align_image"]}, image[:, : network.TARGET_TOKENS]
+  )
+  model = mmdit.MMDiT(tiny.model_config(scan_layers=scan))
+  alone = functools.partial(network.run, model, heads=("image_mid_patches",))
+  got = tiny.jit(alone)(params, inputs)
+  tiny.assert_close(got.image_mid_BTE, want, 1e-5)
+  assert got.image_mid_BE is None
 
 
 def test_loop_form_shows_every_block(params):

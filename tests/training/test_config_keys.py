@@ -45,6 +45,7 @@ FLIPS = {
       (f"{root}/train/text_to_image", 0.25),
       (f"{root}/train/edit", 0.75),
     ),
+    "root": "/nowhere",
     "batch_size": 8,
     "shuffle_seed": 1,
     "num_threads": 2,
@@ -60,6 +61,7 @@ FLIPS = {
   "encoders": {
     "text": lambda root: f"{root}/text_encoder",
     "tokenizer": lambda root: f"{root}/tokenizer",
+    "mask_embedding": lambda root: f"{root}/row.safetensors",
     "image": lambda root: f"{root}/vae",
   },
   "mesh": {"data": 4, "fsdp": 2, "tensor": 2},
@@ -70,6 +72,7 @@ FLIPS = {
     "checkpoint_every": 2,
     "keep_checkpoints": 1,
     "sample_every": 3,
+    "init_from": "nowhere",
   },
   "sample": {
     "sources": lambda root: (f"{root}/validation/text_to_image",),
@@ -260,6 +263,8 @@ def root(
   _alter_weights(root / "text_encoder/model.safetensors")
   _alter_weights(root / "vae/diffusion_pytorch_model.safetensors")
   _alter_words(root / "tokenizer/tokenizer.json")
+  row = {"row": np.ones(96, np.float32)}
+  safetensors.numpy.save_file(row, root / "row.safetensors")
   return root
 
 
@@ -268,10 +273,8 @@ def unflipped(
   tiny: ml_collections.ConfigDict, root: pathlib.Path
 ) -> ml_collections.ConfigDict:
   """A run in which every key has something to do."""
-  tiny.data.sources = (
-    (f"{root}/train/text_to_image", 0.5),
-    (f"{root}/train/edit", 0.5),
-  )
+  tiny.data.root = str(root)
+  tiny.data.sources = (("train/text_to_image", 0.5), ("train/edit", 0.5))
   tiny.data.batch_size = 16  # so that two micro-batches fit eight devices
   tiny.train.sample_every = 6
   return tiny

@@ -1,5 +1,6 @@
 """The loop end to end: resume, signals, files, bad input."""
 
+import contextlib
 import json
 import os
 import pathlib
@@ -190,6 +191,49 @@ def test_workdir_of_another_model_is_refused(
   tiny.model.width = 64
   with pytest.raises(ValueError, match=r"model\.width: got 64, the run has 32"):
     _run(tiny, straight)
+
+
+def test_a_stage_begins_with_the_weights_of_the_one_before(
+  tiny: ml_collections.ConfigDict,
+  straight: pathlib.Path,
+  tmp_path: pathlib.Path,
+  capsys: pytest.CaptureFixture[str],
+) -> None:
+  tiny.train.init_from = str(straight)
+  tiny.model.scan_layers = not tiny.model.scan_layers  # computed otherwise
+  parts = setup.prepare(config_lib.from_dict(tiny))
+  with contextlib.closing(parts.batches):
+    state = loop._start(parts, checkpoint.Checkpoints(tmp_path, parts.config))
+  assert "begin with those of" in capsys.readouterr().out
+  _, ema = checkpoint.load_params(straight)
+  _, params = checkpoint.load_params(straight, ema=False)
+  jax.tree.map(np.testing.assert_array_equal, state.ema, ema)
+  jax.tree.map(np.testing.assert_array_equal, state.params, params)
+  assert not jax.tree.all(jax.tree.map(np.array_equal, params, ema))
+  assert int(state.step) == 0
+  assert not any(np.any(x) for x in jax.tree.leaves(state.opt_state))
+  placed = jax.tree.map(lambda x: x.sharding, state.params)
+  assert placed == parts.shardings.params
+
+
+@pytest.mark.parametrize(
+  ("changes", "message"),
+  [
+    ({"train": {"init_from": "/nowhere"}}, r"init_from: /nowhere: got check"),
+    ({"model": {"width": 64}}, r"init_from.*\n.*width: got 64, the run has 32"),
+  ],
+)
+def test_a_start_that_does_not_fit_is_refused(
+  tiny: ml_collections.ConfigDict,
+  straight: pathlib.Path,
+  tmp_path: pathlib.Path,
+  changes: dict,
+  message: str,
+) -> None:
+  tiny.train.init_from = str(straight)
+  tiny.update(changes)
+  with pytest.raises(ValueError, match=message):
+    _run(tiny, tmp_path)
 
 
 def test_feature_set_of_another_resolution_is_refused(

@@ -10,6 +10,7 @@ import pytest
 
 from tests.training import tiny
 from unialign_jax import losses
+from unialign_jax.diffusion import flow
 from unialign_jax.models import mmdit
 from unialign_jax.training import objective as objective_lib
 
@@ -235,6 +236,21 @@ def test_what_each_pass_is_given(model):
   np.testing.assert_array_equal(text[2], np.zeros(B))
   assert text[3] is None
   assert text[4] == {"logits", "text_out", "text_mid"}
+
+
+def test_features_by_patch_meet_the_tokens_one_by_one(model, params):
+  batch = tiny.batch(B, by_patch=True)
+  drawn = _draw(batch, prompt_dropout=0.0)
+  values, _ = tiny.jit(tiny.objective(model, intrinsic_image="patches").terms)(
+    params, tiny.frozen(), drawn
+  )
+  noisy = flow.corrupt(drawn.latents_BHWC, drawn.eps_BHWC, drawn.t_B)
+  text = jnp.asarray(batch["prompt_features"], jnp.float32)
+  out = tiny.jit(model.apply)({"params": params}, noisy, text, drawn.t_B)
+  h, mid = np.float64(batch["h_image"]), np.float64(out.image_mid_BTE)
+  norms = np.linalg.norm(h, axis=-1) * np.linalg.norm(mid, axis=-1)
+  want = 1 - ((h * mid).sum(-1) / norms).mean(-1)
+  np.testing.assert_allclose(values["intrinsic_image"], want, atol=1e-4)
 
 
 def test_terms_are_per_example(terms):

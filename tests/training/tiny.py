@@ -43,7 +43,9 @@ def model_config(**changes: Any) -> mmdit.MMDiTConfig:
   return mmdit.MMDiTConfig(**(shape | changes))
 
 
-def batch(size: int, *, num_cond: int = 0, stored: bool = True) -> dict:
+def batch(
+  size: int, *, num_cond: int = 0, stored: bool = True, by_patch: bool = False
+) -> dict:
   """A random batch as the pipeline makes it, deterministic."""
   rng = np.random.default_rng(0)
   B, L = size, TEXT_LENGTH
@@ -65,6 +67,9 @@ def batch(size: int, *, num_cond: int = 0, stored: bool = True) -> dict:
     own = np.random.default_rng(2)
     shape = (B, num_cond, *LATENT_SHAPE)
     fields["cond_latents"] = own.normal(size=shape).astype(np.float16)
+  if by_patch:
+    own = np.random.default_rng(3)
+    fields["h_image"] = own.normal(size=(B, 4, 16)).astype(np.float16)
   if stored:
     is_masked = fields["label_mask"] & (rng.random((B, L)) < 0.5)
     fields |= {

@@ -51,6 +51,9 @@ class Tensors(Mapping[str, np.ndarray]):
   def __getitem__(self, name: str) -> np.ndarray:
     return self._files[name].get_tensor(name)
 
+  def __contains__(self, name: object) -> bool:
+    return name in self._files  # without reading it
+
   def __iter__(self) -> Iterator[str]:
     return iter(sorted(self._files))
 

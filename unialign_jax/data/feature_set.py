@@ -6,7 +6,7 @@ Element fields (dims as in `features/schema.py`, numpy):
   cond_latents               [N, H, W, C] f16, only where N > 0
   prompt_ids, caption_ids    [L] i32
   label_mask                 [L] bool
-  h_image, h_text            [S] f16
+  h_image, h_text            [S] f16; h_image [T, S] by patch
   record_id                  [] i64, index in the feature set
   stored mode only:
   prompt_features            [L, E] as stored; int8 is read as bfloat16
@@ -16,7 +16,6 @@ Element fields (dims as in `features/schema.py`, numpy):
 """
 
 import os
-import pathlib
 
 import grain
 import numpy as np
@@ -53,7 +52,7 @@ class FeatureSet:
     self._stored = expectations.text_features == "stored"
     self._counter = counter
     self._source = grain.sources.ArrayRecordDataSource(
-      shards.checked_paths(pathlib.Path(folder), self.manifest)
+      shards.checked_paths(folder, self.manifest)
     )
 
   def __len__(self) -> int:
@@ -93,7 +92,7 @@ class FeatureSet:
       ("latents_mean", record.latents_mean.shape, layout.latent_shape),
       ("cond_latents", len(record.cond_latents), layout.num_cond),
       ("prompt_ids", len(record.prompt_ids), layout.text_length),
-      ("h_image", len(record.h_image), layout.semantic_dim),
+      ("h_image", record.h_image.shape, layout.h_image_shape),
       ("masked_t", record.draws, layout.draws),
     ):
       if got != expected:

@@ -8,6 +8,7 @@ Threads, not processes: records hold arrays ready for use.
 """
 
 import dataclasses
+import os
 from collections.abc import Iterator
 from collections.abc import Sequence
 
@@ -36,6 +37,7 @@ class DataConfig:
   num_threads: int  # a host, each reads whole batches
   prefetch_batches: int  # a host, read ahead of the step
   max_damaged_records: int  # a host may meet before the run stops
+  root: str = ""  # what folders that are not absolute lie under
 
   def __post_init__(self) -> None:
     for name, least in (
@@ -47,6 +49,10 @@ class DataConfig:
     ):
       if (value := getattr(self, name)) < least:
         raise ValueError(f"data.{name}: got {value}, expected >= {least}")
+
+  def folder(self, name: str) -> str:
+    """Where a feature set lies."""
+    return os.path.join(self.root, name)
 
 
 class Batches:
@@ -144,8 +150,8 @@ def make_pipeline(
   counter = damage.DamageCounter(config.max_damaged_records)
   order = mixture.StepOrder([weight for _, weight in config.sources])
   feature_sets = [
-    feature_set.FeatureSet(folder, expectations, counter)
-    for folder, _ in config.sources
+    feature_set.FeatureSet(config.folder(name), expectations, counter)
+    for name, _ in config.sources
   ]
   dataset = grain.MapDataset.select_from_datasets(
     [

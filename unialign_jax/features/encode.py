@@ -20,12 +20,16 @@ class SemanticEncoder(Protocol):
   """Gives the targets of the intrinsic alignment loss."""
 
   dim: int  # S
+  tokens: int  # T where h_image is kept by patch, 0 where it is averaged
   identity: str  # hash of what it computes
 
   def __call__(
     self, samples: Sequence[sample_lib.Sample]
   ) -> tuple[np.ndarray, np.ndarray]:
-    """h_image of the target images and h_text of the captions, `[B, S]`."""
+    """h_image of the target images and h_text of the captions, `[B, S]`.
+
+    h_image is `[B, T, S]` where `tokens` is T.
+    """
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

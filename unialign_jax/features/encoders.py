@@ -1,22 +1,20 @@
 """The frozen encoders as the rest of the project uses them.
 
 Each is loaded from a folder in Hugging Face layout (config.json beside
-safetensors, single or sharded), refuses weights that do not fit, runs jitted
-on fixed-size batches spread over this host's devices, and has an `identity`
-by which a feature set names the encoder that made it.
+safetensors, single or sharded) or from the hub (`hub`), refuses weights that do
+not fit, runs jitted on fixed-size batches spread over this host's devices
+(`placement`), and has an `identity` by which a feature set names the encoder
+that made it.
 """
 
 import dataclasses
 import functools
-import hashlib
 import json
 import pathlib
-import pickle
 from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -26,15 +24,21 @@ from unialign_jax.convert import mapping
 from unialign_jax.convert import t5_table
 from unialign_jax.convert import tensors
 from unialign_jax.convert import vae_table
+from unialign_jax.features import hub
+from unialign_jax.features import identity as identity_lib
+from unialign_jax.features import mask_row
+from unialign_jax.features import placement
 from unialign_jax.models import t5
 from unialign_jax.models import vae
 
 MASK_TOKEN = "<extra_id_0>"
-Path = str | pathlib.Path
+# flax's GroupNorm promotes bfloat16 to float32 statistics without a cast, which
+# JAX refuses where a caller made promotion strict.
+_PROMOTION = "standard"
 
 
-def _read_config(folder: Path) -> dict[str, Any]:
-  path = pathlib.Path(folder) / "config.json"
+def _read_config(folder: pathlib.Path) -> dict[str, Any]:
+  path = folder / "config.json"
   if not path.exists():
     raise ValueError(
       f"Encoder folder {folder} has no config.json; expected a folder in "
@@ -43,56 +47,11 @@ def _read_config(folder: Path) -> dict[str, Any]:
   return json.loads(path.read_text())
 
 
-def _identity(config: Any, params: Any, *extra: str) -> str:
-  """sha256 over configuration and parameters, the same on every machine.
-
-  Not over the precision that it computes in, which may differ between writing
-  features and training.
-  """
+def _described(config: Any) -> dict[str, str]:
+  """What of a configuration belongs to the identity: all but precision."""
   described = {k: str(v) for k, v in dataclasses.asdict(config).items()}
-  del described["dtype"]
-  digest = hashlib.sha256(json.dumps([described, extra]).encode())
-  leaves = flax.traverse_util.flatten_dict(params, sep="/")
-  for name in sorted(leaves):
-    leaf = np.ascontiguousarray(leaves[name])
-    digest.update(f"{name} {leaf.dtype} {leaf.shape}".encode())
-    digest.update(leaf.view(np.uint8))
-  return digest.hexdigest()
-
-
-def _in_batches(
-  function: Callable[[Any, jax.Array], Any],
-  params: Any,
-  examples: np.ndarray,
-  batch_size: int,
-) -> Any:
-  """`function(params, batch)` over all examples; few batch shapes, so few jits.
-
-  Batches have `batch_size` examples, or for fewer examples the next power of
-  two, rounded up to a multiple of the devices that `params` lie on.
-  """
-  if not len(examples):
-    raise ValueError("An encoder got an empty batch, expected >= 1 example.")
-  mesh = jax.tree.leaves(params)[0].sharding.mesh
-  size = min(batch_size, 1 << (len(examples) - 1).bit_length())
-  size = -(-size // mesh.size) * mesh.size
-  spread = jax.NamedSharding(mesh, jax.P("batch"))
-  outputs = []
-  for start in range(0, len(examples), size):
-    chunk = examples[start : start + size]
-    filler = np.repeat(chunk[-1:], size - len(chunk), axis=0)
-    batch = jax.device_put(np.concatenate([chunk, filler]), spread)
-    outputs.append(jax.device_get(function(params, batch)))
-  return jax.tree.map(
-    lambda *parts: np.concatenate(parts)[: len(examples)], *outputs
-  )
-
-
-def _replicated(params: Any) -> Any:
-  """A copy of host parameters on every device of this host."""
-  devices = np.array(jax.local_devices())
-  mesh = jax.sharding.Mesh(devices, ("batch",))
-  return jax.device_put(params, jax.NamedSharding(mesh, jax.P()))
+  del described["dtype"], described["param_dtype"]
+  return described
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -104,7 +63,8 @@ class TextEncoder:
     params: host (numpy) parameters of `model`; to use them inside another
       jitted function, place them yourself.
     tokenizer: the Hugging Face tokenizer, with pad token = EOS.
-    identity: sha256 of configuration, weights and vocabulary.
+    identity: sha256 of configuration, published weights, mask embedding and
+      vocabulary; the same in every precision.
     batch_size: examples a call of the network.
   """
 
@@ -117,10 +77,10 @@ class TextEncoder:
   @classmethod
   def load(
     cls,
-    folder: Path,
-    tokenizer_folder: Path,
+    folder: hub.Path,
+    tokenizer_folder: hub.Path,
     *,
-    mask_embedding: Path | None = None,
+    mask_embedding: hub.Path | None = None,
     batch_size: int = 32,
     dtype: Any = jnp.float32,
     param_dtype: Any = jnp.float32,
@@ -128,8 +88,9 @@ class TextEncoder:
     """Loads an encoder and a tokenizer (SD3: text_encoder_3, tokenizer_3).
 
     Args:
-      folder: config.json and model*.safetensors of a T5.
-      tokenizer_folder: tokenizer.json and its configuration.
+      folder: folder or hub id of config.json and model*.safetensors of a T5.
+      tokenizer_folder: folder or hub id of tokenizer.json and its
+        configuration.
       mask_embedding: .safetensors or .pth file with one row, which replaces
         the input embedding of the mask token (Dual Diffusion publishes one).
       batch_size: most examples a call of the network.
@@ -139,26 +100,29 @@ class TextEncoder:
     Raises:
       ValueError: files missing, or weights, tokenizer or row that do not fit.
     """
+    found = hub.weights(folder, stem="model")
     config = t5.T5Config.from_hf(
-      _read_config(folder), dtype=dtype, param_dtype=param_dtype
+      _read_config(found), dtype=dtype, param_dtype=param_dtype
     )
     tokenizer = _load_tokenizer(tokenizer_folder, config)
     ids = jax.ShapeDtypeStruct((1, 1), jnp.int32)
     abstract = jax.eval_shape(
       t5.T5Encoder(config).init, jax.random.key(0), ids
     )["params"]
-    weights = tensors.Tensors(folder, "model")
+    weights = identity_lib.Hashed(tensors.Tensors(found, "model"))
     params = mapping.to_flax(t5_table.rules(), weights, abstract)
+    digests = weights.digests
     if mask_embedding is not None:
+      row_E = mask_row.read(mask_embedding, config.d_model)
+      digests["mask embedding"] = identity_lib.tensor_digest(row_E)
       mask_id = tokenizer.convert_tokens_to_ids(MASK_TOKEN)
-      table_VE = params["token_embed"]["embedding"]
-      table_VE[mask_id] = _read_row(mask_embedding, config.d_model)
-    vocabulary = json.dumps(sorted(tokenizer.get_vocab().items()))
+      params["token_embed"]["embedding"][mask_id] = row_E
+    vocabulary = sorted(tokenizer.get_vocab().items())
     return cls(
       config=config,
       params=params,
       tokenizer=tokenizer,
-      identity=_identity(config, params, vocabulary),
+      identity=identity_lib.of([_described(config), vocabulary], digests),
       batch_size=batch_size,
     )
 
@@ -191,22 +155,29 @@ class TextEncoder:
 
   def encode(self, ids_BL: np.ndarray) -> np.ndarray:
     """Ids -> features `[B, L, E]` in `config.dtype`; padding is attended."""
-    return _in_batches(
+    return placement.in_batches(
       self._apply, self._device_params, np.asarray(ids_BL), self.batch_size
     )
 
   @functools.cached_property
   def _device_params(self) -> Any:
-    return _replicated(self.params)
+    return placement.shared(self.params)
 
   @functools.cached_property
   def _apply(self) -> Callable[[Any, jax.Array], jax.Array]:
-    return jax.jit(lambda p, ids: self.model.apply({"params": p}, ids))
+    spread = jax.NamedSharding(placement.local_mesh(), jax.P(placement.AXIS))
+    return jax.jit(
+      placement.keep_apart(
+        lambda params, ids: self.model.apply({"params": params}, ids), spread
+      ),
+      out_shardings=spread,
+    )
 
 
-def _load_tokenizer(folder: Path, config: t5.T5Config) -> Any:
+def _load_tokenizer(name: hub.Path, config: t5.T5Config) -> Any:
   """A tokenizer with EOS as padding, which the embedding table covers."""
-  if not (pathlib.Path(folder) / "tokenizer.json").exists():
+  folder = hub.folder(name, files=hub.TOKENIZER)
+  if not (folder / "tokenizer.json").exists():
     raise ValueError(
       f"Tokenizer folder {folder} has no tokenizer.json; save the tokenizer "
       "once with `transformers` (`save_pretrained`)."
@@ -226,42 +197,6 @@ def _load_tokenizer(folder: Path, config: t5.T5Config) -> Any:
   return tokenizer
 
 
-def _read_row(path: Path, width: int) -> np.ndarray:
-  """The only tensor of a .safetensors or .pth file, as `[width]`."""
-  path = pathlib.Path(path)
-  if path.suffix == ".safetensors":
-    found = dict(tensors.Tensors(path.parent, path.stem))
-  else:
-    found = _read_pth(path)
-  if len(found) != 1 or next(iter(found.values())).size != width:
-    shapes = {name: tensor.shape for name, tensor in found.items()}
-    raise ValueError(
-      f"Mask embedding {path} holds {shapes}, expected one tensor of {width} "
-      "numbers; it must have been made for this text encoder."
-    )
-  return next(iter(found.values())).reshape(width)
-
-
-def _read_pth(path: pathlib.Path) -> dict[str, np.ndarray]:
-  """Tensors of a PyTorch file, without running any code that it holds."""
-  try:
-    import torch
-  except ImportError as error:
-    raise ValueError(
-      f"Reading {path} needs PyTorch; install it (pip install torch), or "
-      "save the tensor as .safetensors."
-    ) from error
-  try:
-    loaded = torch.load(path, map_location="cpu", weights_only=True)
-  except (pickle.UnpicklingError, RuntimeError) as error:
-    raise ValueError(
-      f"Cannot read {path} as tensors alone: {error}. Save the row as "
-      ".safetensors."
-    ) from error
-  named = loaded if isinstance(loaded, dict) else {"tensor": loaded}
-  return {k: v.detach().float().numpy() for k, v in named.items()}
-
-
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class ImageEncoder:
   """The autoencoder between uint8 pictures and scaled latents.
@@ -276,31 +211,47 @@ class ImageEncoder:
 
   @classmethod
   def load(
-    cls, folder: Path, *, batch_size: int = 8, dtype: Any = jnp.float32
+    cls,
+    folder: hub.Path,
+    *,
+    batch_size: int = 8,
+    dtype: Any = jnp.float32,
+    param_dtype: Any = jnp.float32,
   ) -> "ImageEncoder":
-    """Loads a diffusers AutoencoderKL folder (SD3: vae).
+    """Loads a diffusers AutoencoderKL (SD3: vae), by folder or hub id.
 
     Raises:
       ValueError: files missing, or weights that do not fit config.json.
     """
-    config = vae.VAEConfig.from_hf(_read_config(folder), dtype=dtype)
+    found = hub.weights(folder, stem="diffusion_pytorch_model")
+    config = vae.VAEConfig.from_hf(
+      _read_config(found), dtype=dtype, param_dtype=param_dtype
+    )
     side = config.downsampling
     image = jax.ShapeDtypeStruct((1, side, side, config.in_channels), dtype)
-    abstract = jax.eval_shape(
-      vae.AutoencoderKL(config).init, jax.random.key(0), image
-    )["params"]
-    weights = tensors.Tensors(folder, "diffusion_pytorch_model")
+    with jax.numpy_dtype_promotion(_PROMOTION):
+      abstract = jax.eval_shape(
+        vae.AutoencoderKL(config).init, jax.random.key(0), image
+      )["params"]
+    weights = identity_lib.Hashed(
+      tensors.Tensors(found, "diffusion_pytorch_model")
+    )
     params = mapping.to_flax(vae_table.rules(), weights, abstract)
     return cls(
       config=config,
       params=params,
-      identity=_identity(config, params),
+      identity=identity_lib.of(_described(config), weights.digests),
       batch_size=batch_size,
     )
 
   @property
   def model(self) -> vae.AutoencoderKL:
     return vae.AutoencoderKL(self.config)
+
+  def _apply(self, params: Any, value: jax.Array, method: str) -> Any:
+    value = value.astype(self.config.dtype)
+    with jax.numpy_dtype_promotion(_PROMOTION):
+      return self.model.apply({"params": params}, value, method=method)
 
   def encode(self, images_BHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """uint8 pictures -> mean and std of the scaled posterior, float32.
@@ -314,13 +265,13 @@ class ImageEncoder:
         f"ImageEncoder.encode got {images_BHWC.dtype} {images_BHWC.shape}, "
         "expected uint8 [B, H, W, 3]."
       )
-    return _in_batches(
+    return placement.in_batches(
       self._encode, self._device_params, images_BHWC, self.batch_size
     )
 
   def decode(self, latents_BHWC: np.ndarray) -> np.ndarray:
     """Scaled latents -> uint8 pictures `[B, H, W, 3]`."""
-    return _in_batches(
+    return placement.in_batches(
       self._decode,
       self._device_params,
       np.asarray(latents_BHWC, np.float32),
@@ -329,15 +280,13 @@ class ImageEncoder:
 
   @functools.cached_property
   def _device_params(self) -> Any:
-    return _replicated(self.params)
+    return placement.repeated(self.params)
 
   @functools.cached_property
   def _encode(self) -> Callable[[Any, jax.Array], tuple[jax.Array, jax.Array]]:
     def encode(params: Any, images: jax.Array) -> tuple[jax.Array, jax.Array]:
       pixels = images.astype(jnp.float32) / 127.5 - 1.0
-      mean, std = self.model.apply(
-        {"params": params}, pixels.astype(self.config.dtype), method="encode"
-      )
+      mean, std = self._apply(params, pixels, "encode")
       mean, std = mean.astype(jnp.float32), std.astype(jnp.float32)
       scaled = vae.scale_latents(mean, self.config)
       return scaled, std * self.config.scaling_factor
@@ -348,9 +297,7 @@ class ImageEncoder:
   def _decode(self) -> Callable[[Any, jax.Array], jax.Array]:
     def decode(params: Any, latents: jax.Array) -> jax.Array:
       unscaled = vae.unscale_latents(latents, self.config)
-      pixels = self.model.apply(
-        {"params": params}, unscaled.astype(self.config.dtype), method="decode"
-      )
+      pixels = self._apply(params, unscaled, "decode")
       levels = (pixels.astype(jnp.float32) + 1.0) * 127.5
       return jnp.clip(jnp.round(levels), 0, 255).astype(jnp.uint8)
 

@@ -1,17 +1,19 @@
 """manifest.json: what a feature set is, and whether it fits a config.
 
 A feature set is a folder of ArrayRecord shards, `null_prompt.safetensors`
-(features of the prompt `" "`) and `manifest.json`, written last: a folder
-without one is unfinished.
+(features of the prompt `" "`), `rejects.jsonl` (items that gave no record) and
+`manifest.json`, written last: a folder without one is unfinished.
 """
 
 import dataclasses
 import json
 import os
-import pathlib
 import typing
 from typing import Any
 
+from etils import epath
+
+from unialign_jax.features import rejects as rejects_lib
 from unialign_jax.features import schema
 
 FILENAME = "manifest.json"
@@ -26,9 +28,22 @@ class ManifestError(ValueError):
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Origin:
+  """What the samples of a feature set are, beyond what the records tell."""
+
+  source: str = ""  # its name and options
+  framing: str = ""  # how pictures became squares
+  captions: str = ""  # sha256 of the file that filled missing captions
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Layout:
   """What every record of a feature set has in common."""
 
+  source: str  # these three as in `Origin`
+  framing: str
+  captions: str
+  items: int  # of the source; 0 where it is a stream of unknown length
   task: str
   num_cond: int  # condition images of every record
   latent_shape: tuple[int, int, int]  # H, W, C
@@ -38,13 +53,20 @@ class Layout:
   mask_id: int
   text_dim: int
   semantic_dim: int
+  semantic_tokens: int  # T of h_image by patch, 0 where it is averaged
   draws: int  # masked draws a record; 0: for online mode only
   feature_dtype: str  # of the stored text features
   text_encoder: str  # identities: hashes of config and weights
   image_encoder: str
   semantic_encoder: str
-  shard_size: int  # samples a shard
+  shard_size: int  # items a shard, rejected ones included
   seed: int  # of the masked draws
+
+  @property
+  def h_image_shape(self) -> tuple[int, ...]:
+    """[S], or [T, S] where features are kept by patch."""
+    tokens = (self.semantic_tokens,) if self.semantic_tokens else ()
+    return (*tokens, self.semantic_dim)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -55,7 +77,7 @@ class Shard:
   records: int
   bytes: int
   sha256: str  # to check copies with; reading checks record by record
-  skipped: int  # samples that could not be encoded
+  skipped: int  # items that were rejected
   truncated_prompts: int
   truncated_captions: int
 
@@ -67,7 +89,8 @@ class Manifest:
   schema_version: int
   layout: Layout
   null_prompt_sha256: str
-  shards: tuple[Shard, ...]
+  shards: tuple[Shard, ...]  # those that hold records
+  rejected: dict[str, int]  # items that gave none, by reason
 
   @property
   def num_records(self) -> int:
@@ -80,6 +103,7 @@ class Entry:
 
   layout: Layout
   shard: Shard
+  rejects: tuple[rejects_lib.Reject, ...]
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -96,6 +120,7 @@ class Expectations:
   mask_id: int
   text_dim: int
   semantic_dim: int
+  semantic_tokens: int
   max_cond: int
   text_features: str  # one of TEXT_FEATURES
   text_encoder: str | None = None
@@ -121,11 +146,12 @@ def load(folder: str | os.PathLike) -> Manifest:
   Raises:
     ManifestError: there is none, or it is not one that this version writes.
   """
-  path = pathlib.Path(folder) / FILENAME
+  path = epath.Path(folder) / FILENAME
   if not path.exists():
     raise ManifestError(
       f"feature set {folder}: got no {FILENAME}, expected a finished set;"
-      f" write or finish it with `{_PRECOMPUTE}`, or correct data.sources"
+      f" write or finish it with `{_PRECOMPUTE}` (with --merge where all its"
+      " shards are there), or correct data.sources"
     )
   tree = _read(path)
   version = tree.get("schema_version") if isinstance(tree, dict) else None
@@ -137,7 +163,7 @@ def load(folder: str | os.PathLike) -> Manifest:
   return _parsed(Manifest, tree, path)
 
 
-def load_entry(path: pathlib.Path) -> Entry:
+def load_entry(path: epath.Path) -> Entry:
   """Reads the entry of one shard.
 
   Raises:
@@ -146,20 +172,23 @@ def load_entry(path: pathlib.Path) -> Entry:
   return _parsed(Entry, _read(path), path)
 
 
-def _read(path: pathlib.Path) -> Any:
+def _read(path: epath.Path) -> Any:
   try:
-    return json.loads(path.read_text(encoding="utf-8"))
+    return json.loads(path.read_bytes())
   except ValueError as e:  # neither JSON nor UTF-8
     raise _damaged(path, f"{e}") from e
 
 
-def _parsed(kind: Any, tree: Any, path: pathlib.Path) -> Any:
+def _parsed(kind: Any, tree: Any, path: epath.Path) -> Any:
   """`tree` as a `kind`: a dataclass, a tuple of one kind, an int, ... .
 
   Every key must be there and none besides, every value of its type.
   """
   if typing.get_origin(kind) is tuple and isinstance(tree, list):
     return tuple(_parsed(typing.get_args(kind)[0], x, path) for x in tree)
+  if typing.get_origin(kind) is dict and isinstance(tree, dict):
+    _, value_kind = typing.get_args(kind)
+    return {k: _parsed(value_kind, v, path) for k, v in tree.items()}
   if not dataclasses.is_dataclass(kind):
     if not isinstance(tree, typing.get_origin(kind) or kind):
       raise _damaged(path, f"got {tree!r}, expected {kind}")
@@ -171,7 +200,7 @@ def _parsed(kind: Any, tree: Any, path: pathlib.Path) -> Any:
   return kind(**{k: _parsed(kinds[k], v, path) for k, v in tree.items()})
 
 
-def _damaged(path: pathlib.Path, reason: str) -> ManifestError:
+def _damaged(path: epath.Path, reason: str) -> ManifestError:
   return ManifestError(
     f"{path} is damaged: {reason}; delete it and run `{_PRECOMPUTE}` again"
   )
@@ -186,6 +215,7 @@ _REMEDIES = {
   "mask_id": "data.mask_id",
   "text_dim": "model.text_dim",
   "semantic_dim": "model.semantic_dim",
+  "semantic_tokens": "loss.intrinsic_image",
   "text_encoder": "encoders.text",
   "image_encoder": "encoders.image",
   "semantic_encoder": "encoders.semantic",

@@ -1,11 +1,11 @@
 """T5 features of the prompt " ", which stands in for a dropped prompt."""
 
 import os
-import pathlib
 from typing import NamedTuple
 
 import numpy as np
 import safetensors.numpy
+from etils import epath
 
 from unialign_jax.features import encoders
 from unialign_jax.features import files
@@ -28,7 +28,7 @@ def encode(text_encoder: encoders.TextEncoder, length: int) -> NullPrompt:
   return NullPrompt(ids_BL[0], features_BLE[0])
 
 
-def save(folder: pathlib.Path, null: NullPrompt) -> None:
+def save(folder: epath.Path, null: NullPrompt) -> None:
   """Writes the null prompt of a feature set, in float32."""
   data = safetensors.numpy.save(null._asdict())
   files.write(folder / manifest_lib.NULL_PROMPT_FILENAME, data)
@@ -40,7 +40,7 @@ def load(folder: str | os.PathLike) -> NullPrompt:
   Raises:
     ManifestError: the file is missing or not the one that was written.
   """
-  path = pathlib.Path(folder) / manifest_lib.NULL_PROMPT_FILENAME
+  path = epath.Path(folder) / manifest_lib.NULL_PROMPT_FILENAME
   expected = manifest_lib.load(folder).null_prompt_sha256
   got = files.sha256(path) if path.exists() else "no file"
   if got != expected:
@@ -49,4 +49,4 @@ def load(folder: str | os.PathLike) -> NullPrompt:
       f" delete it and {manifest_lib.FILENAME} and run"
       " `python -m unialign_jax.precompute` again"
     )
-  return NullPrompt(**safetensors.numpy.load_file(path))
+  return NullPrompt(**safetensors.numpy.load(path.read_bytes()))

@@ -34,6 +34,7 @@ class PooledFeatures:
     seed: int = 0,
   ):
     self.dim = dim
+    self.tokens = 0
     self._text_encoder = text_encoder
     self._image_encoder = image_encoder
     self._text_length = text_length

@@ -6,7 +6,8 @@ safetensors buffer, strings being UTF-8 in uint8 arrays: no pickle, and a
 flipped byte anywhere is seen before a number is used.
 
 Dims: H W latent grid, C latent channels, N condition images, L text tokens,
-M masked draws, E width of the text features, S width of the semantic features.
+M masked draws, E width of the text features, S width of the semantic features,
+T image tokens.
 """
 
 import dataclasses
@@ -35,6 +36,7 @@ class _Spec(NamedTuple):
   dims: str
   dtypes: tuple[str, ...]
   optional: bool = False
+  other_dims: str = ""  # of another rank, that the field may have instead
 
 
 _ARRAYS = {
@@ -44,8 +46,8 @@ _ARRAYS = {
   "prompt_ids": _Spec("L", _I32),
   "caption_ids": _Spec("L", _I32),
   "label_mask": _Spec("L", _U8),
-  "h_image": _Spec("S", _F16),
   "h_text": _Spec("S", _F16),
+  "h_image": _Spec("S", _F16, other_dims="TS"),
   "prompt_features": _Spec("LE", FEATURE_DTYPES, optional=True),
   "prompt_scale": _Spec("L", _F32, optional=True),
   "masked_ids": _Spec("ML", _I32, optional=True),
@@ -100,7 +102,7 @@ class Record:
   prompt_ids: np.ndarray  # [L] i32
   caption_ids: np.ndarray  # [L] i32
   label_mask: np.ndarray  # [L] u8, 1 where the text loss counts
-  h_image: np.ndarray  # [S] f16
+  h_image: np.ndarray  # [S] f16, or [T, S] where it is aligned by patch
   h_text: np.ndarray  # [S] f16
   prompt_features: np.ndarray | None = None  # [L, E] FEATURE_DTYPES
   prompt_scale: np.ndarray | None = None  # [L] f32
@@ -140,13 +142,15 @@ def _check_array(
     raise RecordError(name, type(value).__name__, "an array")
   if value.dtype.name not in spec.dtypes:
     raise RecordError(name, value.dtype.name, " or ".join(spec.dtypes))
+  is_other = spec.other_dims and value.ndim == len(spec.other_dims)
+  dims = spec.other_dims if is_other else spec.dims
   expected = tuple(
-    sizes.get(d, n) for d, n in zip(spec.dims, value.shape, strict=False)
+    sizes.get(d, n) for d, n in zip(dims, value.shape, strict=False)
   )
-  if value.ndim != len(spec.dims) or value.shape != expected:
-    want = [f"{d}={sizes[d]}" if d in sizes else d for d in spec.dims]
+  if value.ndim != len(dims) or value.shape != expected:
+    want = [f"{d}={sizes[d]}" if d in sizes else d for d in dims]
     raise RecordError(name, f"shape {value.shape}", f"[{', '.join(want)}]")
-  sizes.update(zip(spec.dims, value.shape, strict=True))
+  sizes.update(zip(dims, value.shape, strict=True))
 
 
 def _check_stored(record: Record) -> None:

@@ -1,20 +1,25 @@
 """Shard files of a feature set: written whole or not at all, then checked.
 
-A shard is written under a temporary name and renamed; then its entry (counts
-and checksum, JSON) is put in `parts/` the same way. A shard with an entry is
-finished and is never written again; the entries become the manifest.
+A shard is written under a temporary name and renamed; then its entry (counts,
+checksum and rejected items, JSON) is put in `parts/` the same way. A shard
+with an entry is finished and is never written again; the entries become the
+manifest. Where every item was rejected there is an entry and no file.
 """
 
 import dataclasses
 import os
-import pathlib
+import re
 from collections.abc import Iterable
+from collections.abc import Mapping
 from concurrent import futures
+from typing import Any
 
 from array_record.python import array_record_module
+from etils import epath
 
 from unialign_jax.features import files
 from unialign_jax.features import manifest as manifest_lib
+from unialign_jax.features import rejects as rejects_lib
 from unialign_jax.features import schema
 
 _OPTIONS = "group_size:1,uncompressed"  # 16 x faster shuffled reads than 64
@@ -23,86 +28,118 @@ _OPEN_THREADS = 32
 
 
 @dataclasses.dataclass(kw_only=True)
-class Counts:
-  """What became of the samples of one shard."""
+class Outcome:
+  """What became of the items of one shard, beside its records."""
 
-  skipped: int = 0
+  rejects: list[rejects_lib.Reject] = dataclasses.field(default_factory=list)
   truncated_prompts: int = 0
   truncated_captions: int = 0
 
 
 def write(
-  folder: pathlib.Path,
+  folder: epath.Path,
   number: int,
   records: Iterable[schema.Record],
   layout: manifest_lib.Layout,
-  counts: Counts,
-) -> None:
+  outcome: Outcome,
+) -> manifest_lib.Shard:
   """Writes shard `number` and its entry.
 
   Args:
     folder: The feature set.
     number: Of the shard, from 0.
-    records: At least one; consumed while writing.
+    records: Consumed while writing.
     layout: Kept with the entry, so that a resumed run can compare.
-    counts: Read after the last record.
-
-  Raises:
-    ValueError: there is no record.
+    outcome: Read after the last record.
   """
   path = folder / _name(number)
-  temporary = files.temporary(path)
-  num_records = 0
-  writer = array_record_module.ArrayRecordWriter(str(temporary), _OPTIONS)
-  for record in records:
-    writer.write(schema.serialize(record))
-    num_records += 1
-  writer.close()
-  if not num_records:
-    raise ValueError(
-      f"{path}: got no record, expected at least one: every sample of the"
-      " shard was skipped; see the log for the reasons"
-    )
-  os.replace(temporary, path)
+  num_records, num_bytes, checksum = _write_records(path, records)
   shard = manifest_lib.Shard(
     name=path.name,
     records=num_records,
-    bytes=path.stat().st_size,
-    sha256=files.sha256(path),
-    **dataclasses.asdict(counts),
+    bytes=num_bytes,
+    sha256=checksum,
+    skipped=len(outcome.rejects),
+    truncated_prompts=outcome.truncated_prompts,
+    truncated_captions=outcome.truncated_captions,
   )
-  entry = manifest_lib.Entry(layout=layout, shard=shard)
-  files.write(_entry_path(folder, number), manifest_lib.dumps(entry))
+  entry = manifest_lib.Entry(
+    layout=layout, shard=shard, rejects=tuple(outcome.rejects)
+  )
+  files.write(entry_path(folder, number), manifest_lib.dumps(entry))
+  return shard
+
+
+def _write_records(
+  path: epath.Path, records: Iterable[schema.Record]
+) -> tuple[int, int, str]:
+  """Number of records, bytes and checksum; without records there is no file."""
+  stream = iter(records)
+  first = next(stream, None)
+  if first is None:
+    return 0, 0, ""
+  num_records = 1
+  with files.written(path) as name:
+    writer = array_record_module.ArrayRecordWriter(str(name), _OPTIONS)
+    writer.write(schema.serialize(first))
+    for record in stream:
+      writer.write(schema.serialize(record))
+      num_records += 1
+    writer.close()
+    return num_records, name.stat().st_size, files.sha256(name)
 
 
 def finished(
-  folder: pathlib.Path, number: int, layout: manifest_lib.Layout
-) -> manifest_lib.Shard | None:
+  folder: epath.Path, number: int, layout: manifest_lib.Layout
+) -> manifest_lib.Entry | None:
   """The entry of shard `number`, or None where it is still to be written.
 
   Raises:
     ValueError: the shard was written with another layout.
   """
-  path = _entry_path(folder, number)
+  path = entry_path(folder, number)
   if not path.exists():
     return None
   entry = manifest_lib.load_entry(path)
-  check_same_layout(entry.layout, layout, folder)
-  file = folder / entry.shard.name
-  if not file.exists() or file.stat().st_size != entry.shard.bytes:
-    return None
-  return entry.shard
+  check_layout(entry.layout, dataclasses.asdict(layout), folder)
+  size = files.size(folder / entry.shard.name) or 0
+  return entry if size == entry.shard.bytes else None
 
 
-def check_same_layout(
-  got: manifest_lib.Layout, layout: manifest_lib.Layout, folder: pathlib.Path
+def numbers(folder: epath.Path) -> list[int]:
+  """Numbers of the shards that have an entry, in order."""
+  found = []
+  for path in (folder / _PARTS).glob("shard-*.json"):
+    if match := re.fullmatch(r"shard-(\d+)\.json", path.name):
+      found.append(int(match[1]))
+  return sorted(found)
+
+
+def check_begun(folder: epath.Path, settings: Mapping[str, Any]) -> None:
+  """Refuses a folder that was begun with other settings.
+
+  Args:
+    folder: Where a feature set is, is begun, or is not.
+    settings: Fields of `Layout`, as far as they are known.
+
+  Raises:
+    ValueError: which settings differ.
+  """
+  if (folder / manifest_lib.FILENAME).exists():
+    check_layout(manifest_lib.load(folder).layout, settings, folder)
+  elif begun := numbers(folder):
+    entry = manifest_lib.load_entry(entry_path(folder, begun[0]))
+    check_layout(entry.layout, settings, folder)
+
+
+def check_layout(
+  got: manifest_lib.Layout, expected: Mapping[str, Any], folder: epath.Path
 ) -> None:
   """Refuses to continue a feature set that was begun with other settings."""
-  expected = dataclasses.asdict(layout)
   differing = [
     f"{name}: the folder has {value!r}, this run {expected[name]!r}"
     for name, value in dataclasses.asdict(got).items()
-    if value != expected[name]
+    if name in expected and value != expected[name]
   ]
   if differing:
     raise ValueError(
@@ -112,7 +149,20 @@ def check_same_layout(
     )
 
 
-def remove_temporaries(folder: pathlib.Path) -> None:
+def file_faults(folder: epath.Path, shard: manifest_lib.Shard) -> list[str]:
+  """How the file of a shard differs from what was written."""
+  path = folder / shard.name
+  size = files.size(path)
+  if size is None:
+    return [f"{shard.name}: got no file, expected {shard.bytes} bytes"]
+  if size != shard.bytes:
+    return [f"{shard.name}: got {size} bytes, expected {shard.bytes}"]
+  if (checksum := files.sha256(path)) != shard.sha256:
+    return [f"{shard.name}: got sha256 {checksum}, expected {shard.sha256}"]
+  return []
+
+
+def remove_temporaries(folder: epath.Path) -> None:
   """Removes what killed workers left behind, once every shard is finished."""
   # Not manifest.json's: another worker may be writing that very file.
   for pattern in ("*.arrayrecord", f"{_PARTS}/*.json"):
@@ -121,7 +171,7 @@ def remove_temporaries(folder: pathlib.Path) -> None:
 
 
 def checked_paths(
-  folder: pathlib.Path, manifest: manifest_lib.Manifest
+  folder: str | os.PathLike, manifest: manifest_lib.Manifest
 ) -> list[str]:
   """Paths of the shards, each with its record range as ArrayRecord takes it.
 
@@ -131,11 +181,12 @@ def checked_paths(
   Raises:
     ManifestError: a shard is missing, truncated, empty or damaged.
   """
+  folder = epath.Path(folder)
 
   def checked(shard: manifest_lib.Shard) -> str:
     path = folder / shard.name
-    got = path.stat().st_size if path.exists() else "no file"
-    _expect(path, got, shard.bytes, "bytes")
+    size = files.size(path)
+    _expect(path, "no file" if size is None else size, shard.bytes, "bytes")
     _expect(path, _num_records(path), shard.records, "records")
     return f"{path}[0:{shard.records}]"
 
@@ -143,7 +194,7 @@ def checked_paths(
     return list(executor.map(checked, manifest.shards))
 
 
-def _expect(path: pathlib.Path, got: object, expected: int, unit: str) -> None:
+def _expect(path: epath.Path, got: object, expected: int, unit: str) -> None:
   if got != expected or not expected:
     raise manifest_lib.ManifestError(
       f"shard {path}: got {got}, expected {expected or 'at least 1'} {unit};"
@@ -153,7 +204,7 @@ def _expect(path: pathlib.Path, got: object, expected: int, unit: str) -> None:
     )
 
 
-def _num_records(path: pathlib.Path) -> int | str:
+def _num_records(path: epath.Path) -> int | str:
   try:
     reader = array_record_module.ArrayRecordReader(str(path))
     count = reader.num_records()
@@ -167,5 +218,6 @@ def _name(number: int) -> str:
   return f"shard-{number:05d}.arrayrecord"
 
 
-def _entry_path(folder: pathlib.Path, number: int) -> pathlib.Path:
+def entry_path(folder: epath.Path, number: int) -> epath.Path:
+  """Where the entry of shard `number` is."""
   return folder / _PARTS / f"shard-{number:05d}.json"

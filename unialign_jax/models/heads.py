@@ -58,7 +58,8 @@ class TextHead(nn.Module):
 class AlignHead(nn.Module):
   """Tokens -> mean -> Linear, SiLU, Linear, SiLU -> semantic space (Eq. 4).
 
-  Pooling comes first, so the caller hands over the mean: [B, D] -> [B, E].
+  Pooling comes first, so the caller hands over the mean: [B, D] -> [B, E]; or
+  all tokens, [B, T, D] -> [B, T, E], to align them one by one.
   """
 
   hidden: int
@@ -66,7 +67,7 @@ class AlignHead(nn.Module):
   dtype: jnp.dtype
 
   @nn.compact
-  def __call__(self, pooled_BD: jax.Array) -> jax.Array:
-    x = nn.Dense(self.hidden, dtype=self.dtype, name="fc_in")(pooled_BD)
+  def __call__(self, features: jax.Array) -> jax.Array:
+    x = nn.Dense(self.hidden, dtype=self.dtype, name="fc_in")(features)
     x = nn.Dense(self.semantic_dim, dtype=self.dtype, name="fc_out")(nn.silu(x))
     return nn.silu(x)

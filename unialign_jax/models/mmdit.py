@@ -32,6 +32,7 @@ HEADS = (
   "text_out",
   "image_mid",
   "text_mid",
+  "image_mid_patches",
 )
 _SAVE = jax.checkpoint_policies.save_only_these_names
 REMAT_POLICIES: dict[str, Callable | None] = {
@@ -96,6 +97,15 @@ class ModelOutput(NamedTuple):
   text_out_BLD: jax.Array | None
   image_mid_BE: jax.Array | None
   text_mid_BE: jax.Array | None
+  image_mid_BTE: jax.Array | None  # the same head on every token: REPA
+
+
+class _Mid(NamedTuple):
+  """What leaves the trunk at the alignment depth."""
+
+  image_BD: jax.Array  # the target's tokens, averaged
+  text_BD: jax.Array
+  image_BTD: jax.Array  # meaningful only where tokens are kept
 
 
 class MMDiT(nn.Module):
@@ -137,11 +147,15 @@ class MMDiT(nn.Module):
     image_BTD, num_target = self._image_tokens(
       latents_BHWC, cond_BNHWC, text_BLE.shape[0], dtype
     )
+    wanted = HEADS if self.is_initializing() else heads
     image_BTD, text_BLD, mid = self._trunk(
-      image_BTD, text_BLD, time_BD, num_target
+      image_BTD,
+      text_BLD,
+      time_BD,
+      num_target,
+      keep_tokens="image_mid_patches" in wanted,
     )
     grid = None if latents_BHWC is None else latents_BHWC.shape[1:3]
-    wanted = HEADS if self.is_initializing() else heads
     return self._heads(
       image_BTD[:, :num_target], text_BLD, time_BD, mid, grid, wanted
     )
@@ -193,8 +207,9 @@ class MMDiT(nn.Module):
     text_BLD: jax.Array,
     time_BD: jax.Array,
     num_target: int,
-  ) -> tuple[jax.Array, jax.Array, tuple[jax.Array, jax.Array]]:
-    """All joint blocks; also the pooled tokens at the alignment depth."""
+    keep_tokens: bool,
+  ) -> tuple[jax.Array, jax.Array, _Mid]:
+    """All joint blocks, and what the alignment heads read."""
     cfg = self.config
     block = layers.JointBlock(
       cfg.width,
@@ -225,26 +240,38 @@ class MMDiT(nn.Module):
         policy=REMAT_POLICIES[cfg.remat],
         prevent_cse=not cfg.scan_layers,
       )
-    streams = (image_BTD, text_BLD)
+
+    def layer(carry: tuple, numbered: tuple) -> tuple[tuple, tuple]:
+      streams, tokens = carry
+      index, params = numbered
+      streams, pooled = apply_block(streams, params)
+      if keep_tokens:
+        is_mid = index == cfg.align_depth - 1
+        tokens = jnp.where(is_mid, streams[0][:, :num_target], tokens)
+      return (streams, tokens), pooled
+
+    carry = (image_BTD, text_BLD), image_BTD[:, :num_target]
     if cfg.scan_layers:
       # Pooling in every layer costs one read of the residual stream, and keeps
       # the parameters one stack whatever the alignment depth is.
-      streams, pooled = jax.lax.scan(apply_block, streams, stacked)
-      return *streams, tuple(p[cfg.align_depth - 1] for p in pooled)
+      numbered = (jnp.arange(cfg.depth), stacked)
+      (streams, tokens), pooled = jax.lax.scan(layer, carry, numbered)
+      image, text = (p[cfg.align_depth - 1] for p in pooled)
+      return *streams, _Mid(image, text, tokens)
 
     pooled = []
-    for params in _unstack(stacked):
-      streams, means = apply_block(streams, params)
-      self.sow("intermediates", "blocks", streams)
+    for numbered in enumerate(_unstack(stacked)):
+      carry, means = layer(carry, numbered)
+      self.sow("intermediates", "blocks", carry[0])
       pooled.append(means)
-    return *streams, pooled[cfg.align_depth - 1]
+    return *carry[0], _Mid(*pooled[cfg.align_depth - 1], carry[1])
 
   def _heads(
     self,
     image_BTD: jax.Array,
     text_BLD: jax.Array,
     time_BD: jax.Array,
-    mid: tuple[jax.Array, jax.Array],
+    mid: _Mid,
     grid: tuple[int, int] | None,
     heads: Collection[str],
   ) -> ModelOutput:
@@ -266,12 +293,19 @@ class MMDiT(nn.Module):
       out["text_out"] = text_head.norm(text_BLD)
     if "logits" in heads:
       out["logits"] = text_head.project(out["text_out"])
-    for name, pooled in zip(("image", "text"), mid):
-      if f"{name}_mid" in heads:
-        align = heads_lib.AlignHead(
-          cfg.align_hidden, cfg.semantic_dim, dtype, name=f"align_{name}"
-        )
-        out[f"{name}_mid"] = align(pooled)
+    align_image, align_text = (
+      heads_lib.AlignHead(
+        cfg.align_hidden, cfg.semantic_dim, dtype, name=f"align_{name}"
+      )
+      for name in ("image", "text")
+    )
+    for name, align, features in (
+      ("image_mid", align_image, mid.image_BD),
+      ("text_mid", align_text, mid.text_BD),
+      ("image_mid_patches", align_image, mid.image_BTD),
+    ):
+      if name in heads:
+        out[name] = align(features)
     return ModelOutput(*(out.get(h) if h in heads else None for h in HEADS))
 
 

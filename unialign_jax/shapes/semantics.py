@@ -64,10 +64,12 @@ class SceneAttributes:
 
   Attributes:
     dim: width of the vectors.
+    tokens: 0, as h_image is one vector a picture.
     identity: changes whenever the meaning of an entry does.
   """
 
   dim = WIDTH
+  tokens = 0
   identity = hashlib.sha256("|".join(FEATURES).encode()).hexdigest()
 
   def __call__(

@@ -7,9 +7,12 @@ The formula counts what the model needs; XLA's own count misses fused
 attention kernels.
 """
 
+from collections.abc import Mapping
+
 import jax
 
 from unialign_jax.models import mmdit
+from unialign_jax.models import t5
 
 # Peak dense bf16 FLOP/s of one device, by what JAX calls it.
 PEAK_FLOPS = {
@@ -54,6 +57,53 @@ def train_step(
   image = forward(config, target_tokens * (1 + num_cond), text_tokens)
   text = forward(config, target_tokens, text_tokens)
   return 3.0 * batch_size * (image + text)
+
+
+def run(
+  model: mmdit.MMDiTConfig,
+  *,
+  steps: int,
+  batch_size: int,
+  target_tokens: int,
+  text_tokens: int,
+  conditions: Mapping[int, float],
+  t5_config: t5.T5Config | None = None,
+) -> float:
+  """FLOPs of a whole run.
+
+  Args:
+    model: the network.
+    steps: of the run.
+    batch_size: global.
+    target_tokens: image tokens of one picture.
+    text_tokens: L.
+    conditions: share of the steps by number of condition images.
+    t5_config: the text encoder, where it runs in the step: on the prompt and
+      on the masked caption.
+  """
+  step = sum(
+    share
+    * train_step(
+      model,
+      batch_size=batch_size,
+      target_tokens=target_tokens,
+      num_cond=num_cond,
+      text_tokens=text_tokens,
+    )
+    for num_cond, share in conditions.items()
+  ) / sum(conditions.values())
+  if t5_config is not None:
+    step += 2 * batch_size * text_encoder(t5_config, text_tokens)
+  return steps * step
+
+
+def text_encoder(config: t5.T5Config, tokens: int) -> float:
+  """FLOPs of T5 on one text of that many tokens."""
+  inner = config.num_heads * config.d_kv
+  ups = 2 if config.feed_forward_proj == "gated-gelu" else 1
+  linear = 8 * config.d_model * inner
+  linear += 2 * (1 + ups) * config.d_model * config.d_ff
+  return float(config.num_layers * tokens * (linear + 4 * tokens * inner))
 
 
 def peak(devices: list[jax.Device]) -> float | None:

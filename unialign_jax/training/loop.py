@@ -92,8 +92,14 @@ def _start(
 ) -> state_lib.TrainState:
   """The state to go on from; the pipeline is moved to where it belongs."""
   if checkpoints.latest_step is None:
+    if other := parts.config.train.init_from:
+      checkpoint_lib.check_start(other, parts.config)
     state = parts.init()
+    if other:
+      state = checkpoint_lib.with_weights(state, other)
     if jax.process_index() == 0:
+      if other:
+        print(f"Weights and their average begin with those of {other}.")
       print(
         clu.parameter_overview.get_parameter_overview(
           state.params, include_stats=False
@@ -120,10 +126,12 @@ def _train(
   step = int(state.step)
   while step < train.steps:
     layout = parts.batches.layout_at(step)
-    batch = parts.to_devices(next(parts.batches))
-    state, metrics = parts.train_step(state, batch)
+    asked = time.perf_counter()
+    batch = next(parts.batches)
+    waited = time.perf_counter() - asked
+    state, metrics = parts.train_step(state, parts.to_devices(batch))
     step += 1
-    meter.add(step, metrics, layout.task, layout.num_cond)
+    meter.add(step, metrics, layout.task, layout.num_cond, waited)
 
     is_last = step == train.steps
     leave = is_last or bool(stop.received)
@@ -169,6 +177,7 @@ class _Pending:
   metrics: dict[str, jax.Array]
   task: str
   flops: float
+  waited: float  # seconds until its batch was there
 
 
 class _Meter:
@@ -182,6 +191,7 @@ class _Meter:
     self._averages: dict[str, clu.metrics.Average] = {}
     self._step_seconds: list[float] = []
     self._work: list[float] = []
+    self._waits: list[float] = []
     self._clock: float | None = None
 
   def add(
@@ -190,6 +200,7 @@ class _Meter:
     metrics: dict[str, jax.Array],
     task: str,
     num_cond: int,
+    waited: float,
   ) -> None:
     """Takes a step just dispatched; reads the one before."""
     data, model = self._parts.config.data, self._parts.config.model
@@ -201,7 +212,7 @@ class _Meter:
       text_tokens=data.text_length,
     )
     self.flush()
-    self._pending = _Pending(step, metrics, task, work)
+    self._pending = _Pending(step, metrics, task, work, waited)
 
   def restart(self) -> None:
     """The time since the last step was not a step's."""
@@ -218,6 +229,7 @@ class _Meter:
     if self._clock is not None:  # the first step's time is compilation
       self._step_seconds.append(now - self._clock)
       self._work.append(done.flops)
+      self._waits.append(done.waited)
     self._clock = now
     named = values | {
       f"{name}/{done.task}": values[name] for name in ("loss/flow", "loss/text")
@@ -241,9 +253,13 @@ class _Meter:
     means["seconds_per_step"] = seconds
     batch = self._parts.config.data.batch_size
     means["examples_per_second"] = batch / seconds
-    if self._peak and self._step_seconds:
-      rate = sum(self._work) / sum(self._step_seconds)
-      means["mfu"] = rate / self._peak
+    if total := sum(self._step_seconds):
+      # At most this share of the time a device had nothing to do: it may
+      # still have been busy with the step before.
+      means["data_wait"] = sum(self._waits) / total
+      if self._peak:
+        means["mfu"] = sum(self._work) / total / self._peak
     self._log.scalars(step, means)
     self._log.progress(step, means["loss/total"], seconds)
-    self._averages, self._step_seconds, self._work = {}, [], []
+    self._averages, self._waits = {}, []
+    self._step_seconds, self._work = [], []

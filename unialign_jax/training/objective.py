@@ -158,13 +158,16 @@ class Objective:
     """Both passes: per-example terms but InfoNCE, and what InfoNCE needs."""
     prompt_BLE, masked_BLE = text_features(drawn, frozen, self.text_apply)
     record, x, eps = drawn.record, drawn.latents_BHWC, drawn.eps_BHWC
+    cfg = self.config
+    by_patch = cfg.intrinsic_image == "patches"
+    image_mid = "image_mid_patches" if by_patch else "image_mid"
     image = self.model_apply(
       {"params": params},
       flow.corrupt(x, eps, drawn.t_B),
       prompt_BLE,
       drawn.t_B,
       cond_BNHWC=record.get("cond_latents"),
-      heads=("velocity", "image_out", "image_mid"),
+      heads=("velocity", "image_out", image_mid),
     )
     text = self.model_apply(
       {"params": params},
@@ -173,7 +176,6 @@ class Objective:
       jnp.zeros_like(drawn.t_B),
       heads=("logits", "text_out", "text_mid"),
     )
-    cfg = self.config
     terms = {
       "flow": flow.loss(
         image.velocity_BHWC, x, eps, drawn.t_B, space=cfg.flow_space
@@ -187,7 +189,9 @@ class Objective:
         t_min=self.text_t_min,
       ),
       "intrinsic_image": losses.intrinsic(
-        record["h_image"], image.image_mid_BE, form=cfg.intrinsic_form
+        record["h_image"],
+        image.image_mid_BTE if by_patch else image.image_mid_BE,
+        form=cfg.intrinsic_form,
       ),
       "intrinsic_text": losses.intrinsic(
         record["h_text"], text.text_mid_BE, form=cfg.intrinsic_form

@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Callable
 from typing import Any
 
+import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -16,6 +17,7 @@ from unialign_jax.data import pipeline
 from unialign_jax.features import encoders
 from unialign_jax.features import manifest
 from unialign_jax.features import null_prompt
+from unialign_jax.features import placement
 from unialign_jax.models import mmdit
 from unialign_jax.sampling import showcase
 from unialign_jax.training import objective as objective_lib
@@ -86,18 +88,15 @@ def prepare(config: config_lib.Config) -> Run:
   everywhere = jax.NamedSharding(mesh, jax.P())
   is_online = config.data.text_features == "online"
   null = null_prompt.load(batches.feature_sets[0].folder)
-  frozen = jax.device_put(
-    state_lib.Frozen(
-      null_text_LE=jnp.asarray(null.features),
-      text_encoder=text_encoder.params if is_online else None,
-    ),
-    everywhere,
+  frozen = state_lib.Frozen(
+    null_text_LE=jax.device_put(jnp.asarray(null.features), everywhere),
+    text_encoder=_placed(text_encoder, mesh) if is_online else None,
   )
-  whole = shardings.replace(frozen=jax.tree.map(lambda _: everywhere, frozen))
+  whole = shardings.replace(frozen=jax.tree.map(lambda x: x.sharding, frozen))
   train_step = step_lib.make_train_step(
     objective_lib.Objective(
       model_apply=model.apply,
-      text_apply=_text_apply(text_encoder),
+      text_apply=_text_apply(text_encoder, mesh),
       config=config.loss,
       mask_id=config.data.mask_id,
       accumulation=accumulation,
@@ -152,7 +151,10 @@ def _text_encoder(config: config_lib.Config) -> encoders.TextEncoder | None:
   encoder = encoders.TextEncoder.load(
     config.encoders.text,
     config.encoders.tokenizer,
+    mask_embedding=config.encoders.mask_embedding or None,
     dtype=jnp.dtype(config.model.dtype),
+    # Frozen: nothing is lost by holding it in what it computes with.
+    param_dtype=jnp.dtype(config.model.dtype),
   )
   for key, got, expected in (
     ("model.vocab_size", config.model.vocab_size, encoder.vocab_size),
@@ -174,8 +176,20 @@ def _image_encoder(config: config_lib.Config) -> encoders.ImageEncoder | None:
   return encoders.ImageEncoder.load(config.encoders.image)
 
 
+def _placed(encoder: encoders.TextEncoder, mesh: jax.sharding.Mesh) -> Any:
+  """T5's parameters, shared out along `fsdp` as the network's are."""
+  leaves = flax.traverse_util.flatten_dict(encoder.params, sep="/")
+
+  def place(name: str, leaf: np.ndarray) -> jax.Array:
+    spec = placement.t5_spec(name, leaf.shape, mesh.shape["fsdp"], "fsdp")
+    return jax.device_put(leaf, jax.NamedSharding(mesh, spec))
+
+  placed = {name: place(name, leaf) for name, leaf in leaves.items()}
+  return flax.traverse_util.unflatten_dict(placed, sep="/")
+
+
 def _text_apply(
-  encoder: encoders.TextEncoder | None,
+  encoder: encoders.TextEncoder | None, mesh: jax.sharding.Mesh
 ) -> objective_lib.TextApply | None:
   if encoder is None:
     return None
@@ -183,7 +197,7 @@ def _text_apply(
   def apply(params: Any, ids_BL: jax.Array) -> jax.Array:
     return encoder.model.apply({"params": params}, ids_BL)
 
-  return apply
+  return placement.keep_apart(apply, jax.NamedSharding(mesh, sharding.BATCH))
 
 
 def _showcase(
@@ -205,7 +219,8 @@ def _showcase(
     )
   counter = damage.DamageCounter(config.data.max_damaged_records)
   sources = []
-  for folder in config.sample.sources:
+  for name in config.sample.sources:
+    folder = config.data.folder(name)
     opened = feature_set.FeatureSet(folder, expectations, counter)
     count = min(config.sample.per_source, len(opened))
     elements = [opened.element(i, visit=0) for i in range(count)]

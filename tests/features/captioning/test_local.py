@@ -1,0 +1,138 @@
+"""A tiny LLaVA with random weights, from a folder as the hub has them."""
+
+import asyncio
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from tests.features.captioning import fakes
+from unialign_jax.features.captioning import captioner
+from unialign_jax.features.captioning import local
+
+torch = pytest.importorskip("torch")
+transformers = pytest.importorskip("transformers")
+tokenizers = pytest.importorskip("tokenizers")
+
+SIDE, PATCH, WIDTH = 16, 8, 16
+WORDS = "<pad> </s> <image> <unk> USER ASSISTANT describe this picture now a b"
+CHAT = (
+  "{% for m in messages %}USER {% for c in m['content'] %}"
+  "{% if c['type'] == 'image' %}<image> {% else %}{{ c['text'] }} {% endif %}"
+  "{% endfor %}{% endfor %}{% if add_generation_prompt %}ASSISTANT{% endif %}"
+)
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+  path = tmp_path_factory.mktemp("llava")
+  words = {word: i for i, word in enumerate(WORDS.split())}
+  model = tokenizers.models.WordLevel(words, unk_token="<unk>")
+  backend = tokenizers.Tokenizer(model)
+  backend.pre_tokenizer = tokenizers.pre_tokenizers.WhitespaceSplit()
+  tokenizer = transformers.PreTrainedTokenizerFast(
+    tokenizer_object=backend,
+    pad_token="<pad>",
+    eos_token="</s>",
+    unk_token="<unk>",
+    additional_special_tokens=["<image>"],
+  )
+  size = {"height": SIDE, "width": SIDE}
+  transformers.LlavaProcessor(
+    image_processor=transformers.CLIPImageProcessorPil(
+      size={"shortest_edge": SIDE}, crop_size=size
+    ),
+    tokenizer=tokenizer,
+    patch_size=PATCH,
+    vision_feature_select_strategy="default",
+    num_additional_image_tokens=1,
+    chat_template=CHAT,
+  ).save_pretrained(path)
+  torch.manual_seed(0)
+  shape = dict(
+    hidden_size=WIDTH,
+    intermediate_size=2 * WIDTH,
+    num_hidden_layers=2,
+    num_attention_heads=2,
+  )
+  transformers.LlavaForConditionalGeneration(
+    transformers.LlavaConfig(
+      vision_config=transformers.CLIPVisionConfig(
+        **shape, image_size=SIDE, patch_size=PATCH
+      ),
+      text_config=transformers.LlamaConfig(
+        **shape,
+        vocab_size=len(words),
+        # Tells pictures apart: random weights are small by default.
+        initializer_range=1.0,
+        pad_token_id=0,
+        eos_token_id=1,
+        bos_token_id=None,
+      ),
+      image_token_index=words["<image>"],
+      image_token_id=words["<image>"],
+    )
+  ).save_pretrained(path)
+  return str(path)
+
+
+def load(folder, **changes):
+  decoding = captioner.Decoding(max_tokens=6)
+  options = dict(decoding=decoding, batch_size=4, device="cpu")
+  return local.Local(folder, **(options | changes))
+
+
+def request(seed, prompt="describe this picture"):
+  pixels = np.random.default_rng(seed).integers(0, 256, (24, 20, 3), np.uint8)
+  return captioner.Request(
+    image=Image.fromarray(pixels), lossless=False, prompt=prompt
+  )
+
+
+def write(model, requests):
+  return asyncio.run(model.write(requests))
+
+
+def test_a_batch_gives_what_each_picture_gives_alone(folder):
+  model = load(folder)
+  requests = [request(0), request(1, "now"), request(2), request(3, "a b a b")]
+  together = write(model, requests)
+  assert together == [write(model, [r])[0] for r in requests]
+  assert len({answer.text for answer in together}) > 1
+  for answer in together:
+    words = answer.text.split()
+    assert set(words) <= set(WORDS.split())
+    assert len(words) <= 6  # without the words of the prompt
+
+
+def test_an_answer_without_end_is_incomplete(folder):
+  model = load(folder, decoding=captioner.Decoding(max_tokens=1))
+  ends = model._ends
+  (answer,) = write(model, [request(0)])
+  assert not answer.complete
+  first = model._processor.tokenizer.convert_tokens_to_ids(answer.text)
+  model._ends = ends | {first}
+  assert write(model, [request(0)])[0].complete
+
+
+def test_sampling_follows_the_seed(folder):
+  def sampled(seed):
+    decoding = captioner.Decoding(temperature=5.0, max_tokens=12, seed=seed)
+    return write(load(folder, decoding=decoding), [request(0)])
+
+  assert sampled(1) == sampled(1)
+  assert any(sampled(1) != sampled(seed) for seed in (2, 3))
+
+
+def test_through_a_run(folder, tmp_path):
+  out = tmp_path / "captions.jsonl"
+  items = [fakes.raw(n * 60) for n in range(4)]
+  counts = fakes.run(items, load(folder), out, concurrency=1)
+  settled = fakes.captions(out).keys() | {key for key, _ in fakes.failures(out)}
+  assert settled == {item.key for item in items}
+  assert sum(counts.values()) >= 4
+
+
+def test_a_folder_without_model(tmp_path):
+  with pytest.raises(captioner.Unusable, match=r"--local: got .* expected a"):
+    load(str(tmp_path))

@@ -1,0 +1,36 @@
+"""What the commands with a `--config` share: the file by name, one message."""
+
+import sys
+from collections.abc import Sequence
+
+from absl import flags
+
+from unialign_jax import config as config_lib
+
+
+def find_config(argv: Sequence[str]) -> list[str]:
+  """The command line with the config file's full path in it.
+
+  Raises:
+    ValueError: no such file.
+  """
+
+  def full(name: str) -> str:
+    name, *variant = name.split(":", 1)
+    return ":".join([str(config_lib.find_file(name)), *variant])
+
+  found = list(argv)
+  for i, word in enumerate(found):
+    if word in ("--config", "-config") and i + 1 < len(found):
+      found[i + 1] = full(found[i + 1])
+    elif word.startswith(("--config=", "-config=")):
+      found[i] = f"--config={full(word.split('=', 1)[1])}"
+  return found
+
+
+def parse_flags(argv: Sequence[str]) -> list[str]:
+  """Parses the command line; a mistake in it is one message."""
+  try:
+    return flags.FLAGS(find_config(argv))
+  except (flags.Error, ValueError, AttributeError, KeyError, TypeError) as e:
+    sys.exit(f"error: {e}")

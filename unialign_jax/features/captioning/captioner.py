@@ -1,0 +1,85 @@
+"""What a captioner is: pictures and prompts in, texts or reasons out."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Protocol
+
+from PIL import Image
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
+class Request:
+  """One picture to be described.
+
+  Attributes:
+    image: RGB, as the model is to see it.
+    lossless: Whether compression would change what there is to describe.
+    prompt: What the model is told.
+  """
+
+  image: Image.Image
+  lossless: bool
+  prompt: str
+
+
+@dataclasses.dataclass(frozen=True)
+class Answer:
+  """What a model wrote.
+
+  Attributes:
+    text: As it was written.
+    complete: False where the model ran into the limit of tokens.
+  """
+
+  text: str
+  complete: bool = True
+
+
+@dataclasses.dataclass(frozen=True)
+class Failure:
+  """Why a picture has no caption.
+
+  Attributes:
+    reason: Short and without particulars, so that reasons can be counted.
+    detail: The particulars.
+  """
+
+  reason: str
+  detail: str = ""
+
+
+class Unusable(RuntimeError):
+  """No picture will ever get a caption: what, got, expected, remedy."""
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Decoding:
+  """How a model chooses its words.
+
+  Attributes:
+    temperature: 0 takes the likeliest token.
+    max_tokens: Most tokens of an answer, by the model's own tokenizer.
+    seed: Of the sampling; None leaves it to the model.
+  """
+
+  temperature: float = 0.0
+  max_tokens: int = 400
+  seed: int | None = 0
+
+
+class Captioner(Protocol):
+  """A vision-language model, far or near."""
+
+  batch_size: int  # most requests of one `write`
+
+  async def write(
+    self, requests: Sequence[Request]
+  ) -> Sequence[Answer | Failure]:
+    """One result a request, in their order.
+
+    Raises:
+      Unusable: it would refuse every request.
+    """
+
+  async def close(self) -> None:
+    """Gives back what it holds."""
