@@ -57,6 +57,16 @@ def test_round_trip_through_json() -> None:
   assert config_lib.from_dict(json.loads(config_lib.dumps(config))) == config
 
 
+def test_config_of_an_earlier_run_takes_new_keys_at_their_defaults() -> None:
+  saved = json.loads(config_lib.dumps(config_lib.from_dict(_shapes())))
+  whole = config_lib.from_saved(saved)
+  del saved["train"]["init_from"], saved["loss"]["intrinsic_image"]
+  assert config_lib.from_saved(saved) == whole
+  saved["train"]["gone"] = 1
+  with pytest.raises(ValueError, match=r"config\.train\.gone"):
+    config_lib.from_saved(saved)
+
+
 @pytest.mark.parametrize(
   ("group", "key", "value", "message"),
   [

@@ -10,19 +10,10 @@ import pytest
 from unialign_jax import command_line
 from unialign_jax import config as config_lib
 from unialign_jax.data.sources import registry
-from unialign_jax.models import t5
+from unialign_jax.features import storage
 from unialign_jax.training import flops
 
 STAGES = ("stage1.py", "stage2.py", "stage3.py")
-T5_XXL = t5.T5Config(
-  vocab_size=32128,
-  d_model=4096,
-  d_kv=64,
-  d_ff=10240,
-  num_layers=24,
-  num_heads=64,
-  feed_forward_proj="gated-gelu",
-)
 CHIPS = {
   "v5e": "TPU v5e",
   "v5p": "TPU v5p",
@@ -55,7 +46,7 @@ def test_hours_in_the_docstring_are_the_formulas(name: str) -> None:
     target_tokens=(config.data.latent_side // config.model.patch_size) ** 2,
     text_tokens=config.data.text_length,
     conditions=conditions,
-    t5_config=T5_XXL,
+    t5_config=storage.T5_XXL,
   )
   text = " ".join(_globals(name)["__doc__"].split())
   said = dict(
@@ -71,7 +62,9 @@ def test_hours_in_the_docstring_are_the_formulas(name: str) -> None:
 def test_t5_xxl_counts_two_flops_a_weight_and_token() -> None:
   weights = 24 * (4 * 4096 * 4096 + 3 * 4096 * 10240)
   attention = 24 * 4 * 4096 * 256
-  assert flops.text_encoder(T5_XXL, 256) == 256 * (2 * weights + attention)
+  assert flops.text_encoder(storage.T5_XXL, 256) == 256 * (
+    2 * weights + attention
+  )
 
 
 @pytest.mark.parametrize("name", STAGES)

@@ -10,9 +10,11 @@ import dataclasses
 import json
 import os
 import pathlib
+from collections.abc import Mapping
 from typing import Any
 
 import jax
+import numpy as np
 import orbax.checkpoint as ocp
 
 from unialign_jax import config as config_lib
@@ -20,6 +22,7 @@ from unialign_jax.training import state as state_lib
 
 FOLDER = "checkpoints"
 CONFIG_FILE = "config.json"
+WEIGHTS_FILE = "weights.json"  # of weights that no run here has trained
 # Keys of config.model that change how the network is computed, not what it is.
 _FREE = ("scan_layers", "remat", "attention", "dtype")
 _POLICIES = ocp.checkpoint_managers
@@ -37,6 +40,11 @@ class Checkpoints:
     self._config = json.loads(config_lib.dumps(config))
     workdir = pathlib.Path(workdir).absolute()
     workdir.mkdir(parents=True, exist_ok=True)
+    if (workdir / WEIGHTS_FILE).exists():
+      raise ValueError(
+        f"--workdir {workdir} holds imported weights, not a run; use another"
+        f" --workdir and --config.train.init_from={workdir}."
+      )
     _check_same_model(workdir / CONFIG_FILE, self._config)
     if jax.process_index() == 0:
       (workdir / CONFIG_FILE).write_text(config_lib.dumps(config))
@@ -176,8 +184,41 @@ def load_params(
     tree[name],
   )
   restored = _restore_part(path, {name: abstract})
-  saved = json.loads((workdir / CONFIG_FILE).read_text())
-  return config_lib.from_dict(saved), restored[name]
+  saved = _read_config(workdir / CONFIG_FILE)
+  return config_lib.from_saved(saved), restored[name]
+
+
+def write_weights(
+  workdir: str | os.PathLike,
+  config: config_lib.Config,
+  params: Any,
+  origin: Mapping[str, Any],
+) -> None:
+  """Writes weights from elsewhere where `load_params` and `init_from` look.
+
+  Args:
+    workdir: an empty or new folder.
+    config: whose model the weights are of.
+    params: host or device arrays; their moving average begins with them.
+    origin: what they are and where from, for `weights.json`.
+
+  Raises:
+    ValueError: the folder is in use.
+  """
+  workdir = pathlib.Path(workdir).absolute()
+  if workdir.exists() and any(workdir.iterdir()):
+    raise ValueError(f"{workdir}: got a folder in use, expected an empty one.")
+  workdir.mkdir(parents=True, exist_ok=True)
+  ema = jax.tree.map(lambda p: np.asarray(p, np.float32), params)
+  name = ocp.path.step.standard_name_format(
+    step_prefix="step", step_format_fixed_length=8
+  ).build_name(0)
+  with ocp.StandardCheckpointer() as writer:
+    writer.save(
+      workdir / FOLDER / name / "state", {"params": params, "ema": ema}
+    )
+  (workdir / CONFIG_FILE).write_text(config_lib.dumps(config))
+  (workdir / WEIGHTS_FILE).write_text(json.dumps(origin, indent=2) + "\n")
 
 
 def check_start(workdir: str | os.PathLike, config: config_lib.Config) -> None:

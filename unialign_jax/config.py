@@ -230,6 +230,19 @@ def from_dict(values: Mapping[str, Any]) -> Config:
   return checked(Config, values)
 
 
+def from_saved(values: Mapping[str, Any]) -> Config:
+  """The config of an earlier run; keys that came since have their defaults.
+
+  Raises:
+    ValueError: as `from_dict`.
+  """
+  defaults = load_file("base.py").to_dict()
+  for group, keys in values.items():
+    known = defaults.get(group)
+    defaults[group] = known | keys if isinstance(known, dict) else keys
+  return from_dict(defaults)
+
+
 def checked(kind: type, values: Mapping[str, Any]) -> Any:
   """What a config file returns as the dataclass `kind`, strictly.
 

@@ -216,6 +216,26 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(
   assert placed == parts.shardings.params
 
 
+def test_weights_from_elsewhere_begin_a_run_but_are_none(
+  tiny: ml_collections.ConfigDict,
+  straight: pathlib.Path,
+  tmp_path: pathlib.Path,
+) -> None:
+  config, params = checkpoint.load_params(straight, ema=False)
+  imported = tmp_path / "imported"
+  checkpoint.write_weights(imported, config, params, {"source": "test"})
+  for ema in (True, False):
+    got_config, got = checkpoint.load_params(imported, ema=ema)
+    assert got_config == config
+    jax.tree.map(np.testing.assert_array_equal, got, params)
+  tiny.train.init_from = str(imported)
+  checkpoint.check_start(imported, config_lib.from_dict(tiny))
+  with pytest.raises(ValueError, match=r"init_from=.*imported"):
+    _run(tiny, imported)
+  with pytest.raises(ValueError, match="folder in use"):
+    checkpoint.write_weights(imported, config, params, {})
+
+
 @pytest.mark.parametrize(
   ("changes", "message"),
   [
