@@ -70,12 +70,19 @@ class Logger:
     if self._active:
       self._events.add_text(name, text, step)
 
-  def progress(self, step: int, loss: float, seconds_per_step: float) -> None:
-    """Moves the bar: loss, step time; tqdm adds the time left."""
+  def progress(
+    self, step: int, loss: float, seconds_per_step: float | None
+  ) -> None:
+    """Moves the bar: loss, step time; tqdm adds the time left.
+
+    Args:
+      step: steps taken.
+      loss: mean since the last call.
+      seconds_per_step: None while it is not known.
+    """
     if self._active:
-      self._bar.set_postfix_str(
-        f"loss {loss:.3f}, {seconds_per_step:.3f} s a step", refresh=False
-      )
+      speed = f", {seconds_per_step:.3f} s a step" if seconds_per_step else ""
+      self._bar.set_postfix_str(f"loss {loss:.3f}{speed}", refresh=False)
       self._bar.update(step - self._bar.n)
 
   def message(self, text: str) -> None:

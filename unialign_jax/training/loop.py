@@ -249,11 +249,12 @@ class _Meter:
     # Counters and settings are read, not averaged.
     means |= {k: latest[k] for k in ("skipped", "learning_rate")}
     means["damaged_records"] = self._parts.batches.num_damaged
-    seconds = float(np.median(self._step_seconds or [np.nan]))
-    means["seconds_per_step"] = seconds
-    batch = self._parts.config.data.batch_size
-    means["examples_per_second"] = batch / seconds
+    seconds = None  # of the first step nothing is known but compilation
     if total := sum(self._step_seconds):
+      seconds = float(np.median(self._step_seconds))
+      means["seconds_per_step"] = seconds
+      batch = self._parts.config.data.batch_size
+      means["examples_per_second"] = batch / seconds
       # At most this share of the time a device had nothing to do: it may
       # still have been busy with the step before.
       means["data_wait"] = sum(self._waits) / total
