@@ -20,6 +20,7 @@ from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
 from etils import epath
 
 from unialign_jax.data import sample as sample_lib
@@ -88,7 +89,8 @@ def open_source(
     rows.append(row)
     turns.append(number)
     if grades is not None:
-      scores[row] = _grade(grades, turn)
+      # Of all graded turns of the row; fmin passes over NaN.
+      scores[row] = np.fmin(scores[row], _grade(grades, turn))
   return parquet_source.ParquetSource(
     table,
     _Edits(picture_tree.open_tree(root), min_score, scores),
@@ -141,7 +143,14 @@ class _Table:
     """The turns of a row, at least one."""
     if not self._multi_turn:
       return [fields]
-    return [turn or _NO_TURN for turn in fields[_DATA] or [None]]
+    turns = [turn or _NO_TURN for turn in fields[_DATA] or [None]]
+    if missing := sorted(set(_COLUMNS) - set(turns[0])):
+      raise base.SourceError(
+        f"{NAME}: got turns of {sorted(turns[0])} in column {_DATA!r},"
+        f" expected {missing} too; check that these are the files of this"
+        " data set"
+      )
+    return turns
 
 
 class _Edits:

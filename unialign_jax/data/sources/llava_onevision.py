@@ -49,7 +49,7 @@ def open_source(
     SourceError: no files or rows, missing columns, or an unknown config.
   """
   paths = parquet.find(root, "**/train-*.parquet")
-  names = [path.parent.name for path in paths]
+  names = [_config(path) for path in paths]
   chosen = parquet_source.pick(names, configs, f"{NAME} configs")
   table = _Table([paths[i] for i in chosen])
   rows, parts = table.questions()
@@ -63,7 +63,7 @@ class _Table:
 
   def __init__(self, paths: Sequence[epath.Path]):
     self._rows = parquet.Rows(paths, _COLUMNS)
-    self._configs = [path.parent.name for path in paths]
+    self._configs = [_config(path) for path in paths]
     # One file at a time: the conversations of all would not fit in memory.
     self._questions = [_questions(path) for path in paths]
     sizes = [len(counts) for counts in self._questions]
@@ -121,6 +121,11 @@ class _Questions:
       caption=answer,
       question=question,
     )
+
+
+def _config(path: epath.Path) -> str:
+  """The folder of a file; that of "." too."""
+  return path.parent.name or path.absolute().parent.name
 
 
 def _questions(path: epath.Path) -> np.ndarray:

@@ -27,6 +27,7 @@ LICENSE = "apache-2.0"
 _COLUMNS = ("image", "description", "quality_assessment")
 _GRADES = ("compositeStructure", "objectConsistency", "imageQuality")
 _SIDES = (1024, 512)  # of one picture, in pixels
+_MAX_PADDING = 32  # in pixels; 8 and 16 are known
 
 Box = tuple[int, int, int, int]
 
@@ -119,12 +120,14 @@ def _boxes(picture: base.Picture) -> tuple[Box, Box]:
   width, height = size
   side = next((side for side in _SIDES if side <= height), 0)
   top = (height - side) // 2
-  spare = width - 2 * side
-  if side and width == 2 * height:
+  padding, rest = divmod(width - 2 * side, 3)
+  if width == 2 * height:
+    padding, rest = top, 0
     lefts = (top, height + top)
-  elif side and spare >= 0 and spare % 3 == 0:
-    lefts = (spare // 3, side + 2 * (spare // 3))
   else:
+    lefts = (padding, side + 2 * padding)
+  # With more padding than that, these are pictures of another size.
+  if not side or rest or padding < 0 or max(padding, top) > _MAX_PADDING:
     raise rejection.Rejection(
       "unexpected size",
       f"got {width} x {height}, expected two pictures of {_SIDES} px",
