@@ -34,3 +34,18 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return flags.FLAGS(find_config(argv))
   except (flags.Error, ValueError, AttributeError, KeyError, TypeError) as e:
     sys.exit(f"error: {e}")
+
+
+def options(given: Sequence[str]) -> dict[str, str]:
+  """`--option=key=value` flags as texts, for `registry.open_source`.
+
+  Raises:
+    ValueError: one that is not key=value.
+  """
+  found = {}
+  for option in given:
+    key, equals, value = option.partition("=")
+    if not equals or not key.isidentifier():
+      raise ValueError(f"--option: got {option!r}, expected key=value")
+    found[key] = value
+  return found

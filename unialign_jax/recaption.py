@@ -19,6 +19,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from unialign_jax import command_line
 from unialign_jax.data.sources import registry
 from unialign_jax.features.captioning import captioner
 from unialign_jax.features.captioning import ledger as ledger_lib
@@ -82,7 +83,9 @@ def main(argv: Sequence[str]) -> None:
     raise app.UsageError(f"got arguments {argv[1:]}, expected flags only.")
   if not flags.FLAGS["verbosity"].present:
     logging.set_verbosity(logging.WARNING)  # the client logs every request
-  source = registry.open_source(_SOURCE.value, _ROOT.value, **_options())
+  source = registry.open_source(
+    _SOURCE.value, _ROOT.value, **command_line.options(_OPTION.value)
+  )
   limit = length.Limit(
     length.load_tokenizer(_TOKENIZER.value), _TEXT_LENGTH.value
   )
@@ -162,13 +165,6 @@ def _captioner() -> captioner.Captioner:
     timeout=_TIMEOUT.value,
     retries=_RETRIES.value,
   )
-
-
-def _options() -> dict[str, str]:
-  for option in _OPTION.value:
-    if "=" not in option:
-      raise ValueError(f"--option: got {option!r}, expected key=value")
-  return dict(option.split("=", 1) for option in _OPTION.value)
 
 
 def _report(

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from unialign_jax.features import placement
+from unialign_jax.features import storage
 from unialign_jax.models import t5
 
 SMALL = t5.T5Config(
@@ -16,15 +17,6 @@ SMALL = t5.T5Config(
   d_ff=160,
   num_layers=6,
   num_heads=8,
-  feed_forward_proj="gated-gelu",
-)
-XXL = t5.T5Config(
-  vocab_size=32128,
-  d_model=4096,
-  d_kv=64,
-  d_ff=10240,
-  num_layers=24,
-  num_heads=64,
   feed_forward_proj="gated-gelu",
 )
 
@@ -59,7 +51,7 @@ def _spread() -> jax.NamedSharding:
 @pytest.mark.parametrize("shares", [2, 4, 8])
 def test_t5_xxl_is_cut_evenly(shares):
   """The sizes that the module's docstring states."""
-  leaves = flax.traverse_util.flatten_dict(_abstract(XXL), sep="/")
+  leaves = flax.traverse_util.flatten_dict(_abstract(storage.T5_XXL), sep="/")
   whole = share = 0
   for name, leaf in leaves.items():
     spec = placement.t5_spec(name, leaf.shape, shares, "x")

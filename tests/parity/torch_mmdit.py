@@ -72,8 +72,9 @@ class TorchMMDiT(nn.Module):
         attention_head_dim=width // config.num_heads,
         context_pre_only=False,
         qk_norm="rms_norm" if config.qk_norm else None,
+        use_dual_attention=i < config.dual_attention_depth,
       )
-      for _ in range(config.depth)
+      for i in range(config.depth)
     )
     self.image_norm_out = normalization.AdaLayerNormContinuous(
       width, width, elementwise_affine=False, eps=1e-6
@@ -103,6 +104,7 @@ class TorchMMDiT(nn.Module):
       text, image = block(image, text, time)
       if i == self.config.align_depth:
         image_mid = self.siglip_adapter_img(image[:, :target])
+        by_patch = self.siglip_adapter_img.fc(image[:, :target])
         text_mid = self.siglip_adapter_text(text)
     image_out = self.image_norm_out(image[:, :target], time)
     text_out = self.text_norm_out(text)
@@ -111,7 +113,7 @@ class TorchMMDiT(nn.Module):
       velocity = self._unpatchify(self.image_proj_out(image_out), latents)
     logits = self.text_proj_out(text_out)
     return mmdit.ModelOutput(
-      velocity, logits, image_out, text_out, image_mid, text_mid
+      velocity, logits, image_out, text_out, image_mid, text_mid, by_patch
     )
 
   def _unpatchify(self, patches, latents) -> torch.Tensor:

@@ -73,7 +73,7 @@ def _precompute() -> None:
   data = job.Data(
     source=_SOURCE.value,
     root=_ROOT.value,
-    options=_options(_OPTION.value),
+    options=command_line.options(_OPTION.value),
     captions=_CAPTIONS.value or "",
   )
   worker = worker_lib.find(
@@ -87,17 +87,6 @@ def _precompute() -> None:
     )
   else:
     _tell(manifest)
-
-
-def _options(given: Sequence[str]) -> dict[str, str]:
-  """Texts; the registry makes of each what the format expects."""
-  options = {}
-  for option in given:
-    key, equals, value = option.partition("=")
-    if not equals or not key.isidentifier():
-      raise ValueError(f"--option: got {option!r}, expected key=value")
-    options[key] = value
-  return options
 
 
 def _tell(manifest: manifest_lib.Manifest) -> None:
