@@ -27,6 +27,9 @@ def get_config() -> ml_collections.ConfigDict:
   model.pos_embed_base = 64  # grid whose range the table spans, patches (SD3)
   model.null_image_tokens = 8  # learned tokens in place of no image (authors)
   model.qk_norm = False  # RMSNorm on queries and keys: SD3.5-medium
+  # First blocks, `dual_blocks/` among the parameters, whose image also attends
+  # to itself alone (SD3.5-medium: 13, with qk_norm and pos_embed_size = 384).
+  model.dual_attention_depth = 0  # blocks, 0 to depth; 0: none (SD3-medium)
   model.align_depth = 8  # block after which features are aligned (paper)
   model.align_hidden = 2048  # hidden width of the alignment heads (authors)
   model.semantic_dim = 3584  # E, width of the Qwen2.5-VL features

@@ -33,5 +33,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.data.sources = tuple((name, share) for name, share, _ in SOURCES)
   # The paper trains the blocks and the MLP heads only; the authors' code, and
   # so the default, everything. The paper's choice:
-  # config.optimizer.trainable = ("blocks/.*", "align_.*")
+  # config.optimizer.trainable = ("(dual_)?blocks/.*", "align_.*")
   return variants.apply(config, variant)

@@ -40,5 +40,5 @@ def get_config(variant: str = "") -> ml_collections.ConfigDict:
   config.train.init_from = "runs/stage2"
   # The paper trains the blocks and the MLP heads only; the authors' code, and
   # so the default, everything. The paper's choice:
-  # config.optimizer.trainable = ("blocks/.*", "align_.*")
+  # config.optimizer.trainable = ("(dual_)?blocks/.*", "align_.*")
   return variants.apply(config, variant)

@@ -209,16 +209,47 @@ def write_weights(
   if workdir.exists() and any(workdir.iterdir()):
     raise ValueError(f"{workdir}: got a folder in use, expected an empty one.")
   workdir.mkdir(parents=True, exist_ok=True)
-  ema = jax.tree.map(lambda p: np.asarray(p, np.float32), params)
   name = ocp.path.step.standard_name_format(
     step_prefix="step", step_format_fixed_length=8
   ).build_name(0)
-  with ocp.StandardCheckpointer() as writer:
+  params = jax.tree.map(np.asarray, params)
+  with _frugal_writer() as writer:
     writer.save(
-      workdir / FOLDER / name / "state", {"params": params, "ema": ema}
+      workdir / FOLDER / name / "state",
+      args=ocp.args.PyTreeSave({"params": params, "ema": params}),
     )
   (workdir / CONFIG_FILE).write_text(config_lib.dumps(config))
   (workdir / WEIGHTS_FILE).write_text(json.dumps(origin, indent=2) + "\n")
+
+
+class _OneByOne(ocp.type_handlers.NumpyHandler):
+  """Writes arrays from where they lie, each when the one before is on disk.
+
+  The usual one copies all of them and compresses them at once: three times
+  the memory of the weights.
+  """
+
+  def __init__(self) -> None:
+    super().__init__(deepcopy_host_arrays=False)
+
+  async def serialize(self, values: Any, infos: Any, args: Any = None) -> list:
+    args = args or [ocp.SaveArgs()] * len(values)
+    for one in zip(values, infos, args):
+      for future in await super().serialize(*([x] for x in one)):
+        future.result()
+    return []
+
+
+def _frugal_writer() -> ocp.Checkpointer:
+  registry = ocp.type_handlers.create_type_handler_registry(
+    (np.ndarray, _OneByOne()),
+    (jax.Array, ocp.type_handlers.ArrayHandler()),  # none; orbax asks for it
+  )
+  return ocp.Checkpointer(
+    ocp.PyTreeCheckpointHandler(
+      use_compression=False, type_handler_registry=registry
+    )
+  )
 
 
 def check_start(workdir: str | os.PathLike, config: config_lib.Config) -> None:

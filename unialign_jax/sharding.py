@@ -17,8 +17,11 @@ AXES = ("data", "fsdp", "tensor")
 # Examples are spread over both axes that do not split a single example.
 BATCH = jax.P(("data", "fsdp"))
 
-# Parameter name (whole, without the layer axis of blocks/) -> one axis a
+# Layers are stacked under these: their first axis is the layer and stays whole.
+_STACK = r"(dual_)?blocks"
+# Parameter name (whole, without the layer axis of a stack) -> one axis a
 # dimension. A parameter matches exactly one row.
+_STREAM = rf"{_STACK}/(image|text)"
 _DENSE = (
   # (pattern of the module, kernel axes)
   # P*P*C, the narrow side of these two, is left whole.
@@ -26,11 +29,11 @@ _DENSE = (
   (r"image_head/proj", ("fsdp", None)),
   (r"context_embed", ("fsdp", "tensor")),
   (r"time_embed/linear_[12]", ("fsdp", "tensor")),
-  (r"blocks/(image|text)/modulation", ("fsdp", "tensor")),
-  (r"blocks/(image|text)/[qkv]", ("fsdp", "tensor", None)),  # D, heads, K
-  (r"blocks/(image|text)/out", ("tensor", None, "fsdp")),  # heads, K, D
-  (r"blocks/(image|text)/mlp_in", ("fsdp", "tensor")),
-  (r"blocks/(image|text)/mlp_out", ("tensor", "fsdp")),
+  (rf"{_STREAM}/modulation", ("fsdp", "tensor")),
+  (rf"{_STREAM}(/attn2)?/[qkv]", ("fsdp", "tensor", None)),  # D, heads, K
+  (rf"{_STREAM}(/attn2)?/out", ("tensor", None, "fsdp")),  # heads, K, D
+  (rf"{_STREAM}/mlp_in", ("fsdp", "tensor")),
+  (rf"{_STREAM}/mlp_out", ("tensor", "fsdp")),
   (r"image_head/modulation", ("fsdp", "tensor")),
   (r"text_head/proj", ("fsdp", "tensor")),
   (r"align_(image|text)/fc_in", ("fsdp", "tensor")),
@@ -155,8 +158,8 @@ def _spec(
     return jax.P()
   if rows[0] is None:
     return jax.P()
-  # Blocks are stacked: the layer axis stays whole.
-  axes = (None, *rows[0]) if name.startswith("blocks/") else rows[0]
+  is_stacked = re.match(f"{_STACK}/", name)
+  axes = (None, *rows[0]) if is_stacked else rows[0]
   if len(axes) != len(shape):
     problems.append(f"{name} {shape}: its row has {len(axes)} dimensions")
     return jax.P()

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable
 
 import jax
+import jax.numpy as jnp
 import ml_collections
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from unialign_jax import checkpoint
 from unialign_jax import config as config_lib
 from unialign_jax.training import loop
 from unialign_jax.training import setup
+from unialign_jax.training import state as state_lib
 
 
 def _run(values: ml_collections.ConfigDict, workdir: pathlib.Path) -> int:
@@ -234,6 +236,19 @@ def test_weights_from_elsewhere_begin_a_run_but_are_none(
     jax.tree.map(np.testing.assert_array_equal, got, params)
   tiny.train.init_from = str(imported)
   checkpoint.check_start(imported, config_lib.from_dict(tiny))
+  small = jax.tree.map(lambda x: np.asarray(x).astype(jnp.bfloat16), params)
+  checkpoint.write_weights(tmp_path / "bf16", config, small, {})
+  zeros = jax.tree.map(jnp.zeros_like, {"params": params, "ema": params})
+  none = jnp.zeros((), jnp.int32)
+  state = state_lib.TrainState(step=none, opt_state=(), skipped=none, **zeros)
+  begun = checkpoint.with_weights(state, tmp_path / "bf16")
+  for got in (begun.params, begun.ema):
+    jax.tree.map(
+      lambda x, want: np.testing.assert_array_equal(x, np.float32(want)),
+      got,
+      small,
+    )
+    assert {x.dtype for x in jax.tree.leaves(got)} == {jnp.dtype("float32")}
   with pytest.raises(ValueError, match=r"init_from=.*imported"):
     _run(tiny, imported)
   with pytest.raises(ValueError, match="folder in use"):

@@ -90,12 +90,15 @@ class Rule:
     aliases: other PyTorch names that may hold the very same tensor (tied
       weights). Import takes whichever exist and insists that they agree;
       export writes `torch` only.
+    first: what a placeholder on the PyTorch side alone counts from, where
+      layers of several stacks are numbered on.
   """
 
   torch: str
   flax: str
   transform: Transform = SAME
   aliases: tuple[str, ...] = ()
+  first: int = 0
 
 
 @dataclasses.dataclass(frozen=True)
@@ -153,7 +156,8 @@ def _pairs(rule: Rule, path: str, leaf: Any) -> Iterator[_Pair]:
     return
   (counter,) = stacked
   for i in range(leaf.shape[0]):
-    names = tuple(p.format(**indices, **{counter: i}) for p in patterns)
+    numbers = {**indices, counter: rule.first + i}
+    names = tuple(pattern.format(**numbers) for pattern in patterns)
     yield _Pair(names, path, i, leaf.shape[1:], rule.transform)
 
 

@@ -2,9 +2,11 @@
 
 What SD3 has, carries SD3's names in diffusers; the rest (image and text
 heads, null image, alignment adapters) those of the UniAlignment authors.
-Dual Diffusion is the same without the adapters.
+Dual Diffusion is the same without the adapters. The first blocks of
+SD3.5-medium are another stack on the Flax side, and count on in PyTorch.
 """
 
+import dataclasses
 from collections.abc import Iterator
 
 import numpy as np
@@ -18,29 +20,16 @@ POSITIONS = "pos_embed.pos_embed"
 _POSITION_TOLERANCE = 2e-3
 _BLOCK = "transformer_blocks.{i}"
 _TIME = "time_text_embed.timestep_embedder"
-# stream -> (modulation, q, k, v, out, q norm, k norm, feed-forward) in PyTorch
-_STREAMS = {
-  "image": (
-    "norm1.linear",
-    "attn.to_q",
-    "attn.to_k",
-    "attn.to_v",
-    "attn.to_out.0",
-    "attn.norm_q",
-    "attn.norm_k",
-    "ff",
-  ),
-  "text": (
-    "norm1_context.linear",
-    "attn.add_q_proj",
-    "attn.add_k_proj",
-    "attn.add_v_proj",
-    "attn.to_add_out",
-    "attn.norm_added_q",
-    "attn.norm_added_k",
-    "ff_context",
-  ),
-}
+# (q, k, v, out, q norm, k norm) in PyTorch
+_ALONE = ("to_q", "to_k", "to_v", "to_out.0", "norm_q", "norm_k")
+_CONTEXT = (
+  "add_q_proj",
+  "add_k_proj",
+  "add_v_proj",
+  "to_add_out",
+  "norm_added_q",
+  "norm_added_k",
+)
 
 
 def _dense(
@@ -54,20 +43,41 @@ def _dense(
   yield mapping.Rule(f"{torch}.bias", f"{flax}/bias", bias)
 
 
-def _stream(stream: str) -> Iterator[mapping.Rule]:
-  """One stream of all joint blocks; layers are stacked on the Flax side."""
-  modulation, q, k, v, out, q_norm, k_norm, mlp = (
-    f"{_BLOCK}.{name}" for name in _STREAMS[stream]
-  )
-  flax = f"blocks/{stream}"
-  yield from _dense(modulation, f"{flax}/modulation")
-  for torch, name in ((q, "q"), (k, "k"), (v, "v")):
-    yield from _dense(torch, f"{flax}/{name}", bias=mapping.FLAT)
+def _attention(
+  torch: str, names: tuple[str, ...], flax: str
+) -> Iterator[mapping.Rule]:
+  q, k, v, out, q_norm, k_norm = (f"{torch}.{name}" for name in names)
+  for projection, name in ((q, "q"), (k, "k"), (v, "v")):
+    yield from _dense(projection, f"{flax}/{name}", bias=mapping.FLAT)
   yield from _dense(out, f"{flax}/out", mapping.linear(2))
   yield mapping.Rule(f"{q_norm}.weight", f"{flax}/q_norm/scale")
   yield mapping.Rule(f"{k_norm}.weight", f"{flax}/k_norm/scale")
-  yield from _dense(f"{mlp}.net.0.proj", f"{flax}/mlp_in")
-  yield from _dense(f"{mlp}.net.2", f"{flax}/mlp_out")
+
+
+def _stack(flax: str) -> Iterator[mapping.Rule]:
+  """One stack of joint blocks; their layers are one leaf on the Flax side."""
+  for stream, suffix, names in (
+    ("image", "", _ALONE),
+    ("text", "_context", _CONTEXT),
+  ):
+    into = f"{flax}/{stream}"
+    yield from _dense(f"{_BLOCK}.norm1{suffix}.linear", f"{into}/modulation")
+    yield from _attention(f"{_BLOCK}.attn", names, into)
+    mlp = f"{_BLOCK}.ff{suffix}.net"
+    yield from _dense(f"{mlp}.0.proj", f"{into}/mlp_in")
+    yield from _dense(f"{mlp}.2", f"{into}/mlp_out")
+
+
+def _blocks(config: mmdit.MMDiTConfig) -> Iterator[mapping.Rule]:
+  """All joint blocks: those with a second attention first, then the others."""
+  dual_depth = config.dual_attention_depth
+  if not dual_depth:
+    yield from _stack("blocks")
+    return
+  yield from _stack("dual_blocks")
+  yield from _attention(f"{_BLOCK}.attn2", _ALONE, "dual_blocks/image/attn2")
+  for rule in _stack("blocks"):
+    yield dataclasses.replace(rule, first=dual_depth)
 
 
 def buffers(config: mmdit.MMDiTConfig) -> dict[str, np.ndarray]:
@@ -114,8 +124,7 @@ def rules(
     *_dense(f"{_TIME}.linear_1", "time_embed/linear_1"),
     *_dense(f"{_TIME}.linear_2", "time_embed/linear_2"),
     mapping.Rule("null_image_embd", "null_image_embed"),
-    *_stream("image"),
-    *_stream("text"),
+    *_blocks(config),
     *_dense("image_norm_out.linear", "image_head/modulation"),
     *_dense("image_proj_out", "image_head/proj"),
     *_dense("text_proj_out", "text_head/proj"),

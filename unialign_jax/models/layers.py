@@ -30,7 +30,10 @@ def layer_norm(x: jax.Array) -> jax.Array:
 
 
 class Modulation(NamedTuple):
-  """What the timestep says to one stream of one block; each [B, 1, D]."""
+  """What the timestep says to one stream of one block; each [B, 1, D].
+
+  The last three are there where the stream also attends to itself alone.
+  """
 
   shift_attention: jax.Array
   scale_attention: jax.Array
@@ -38,6 +41,9 @@ class Modulation(NamedTuple):
   shift_mlp: jax.Array
   scale_mlp: jax.Array
   gate_mlp: jax.Array
+  shift_alone: jax.Array | None = None
+  scale_alone: jax.Array | None = None
+  gate_alone: jax.Array | None = None
 
 
 def modulate(x_BTD: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
@@ -91,32 +97,55 @@ def flat_dot_general(
   return product.reshape(*rows, *columns)
 
 
-class Stream(nn.Module):
-  """The image half or the text half of a joint block; the same code for both.
-
-  `project` gives what attention needs, `finish` takes what attention gave.
-  """
+class Projections(nn.Module):
+  """Tokens to queries, keys and values, and heads back to tokens."""
 
   width: int
   num_heads: int
-  mlp_ratio: int
   qk_norm: bool
   dtype: jnp.dtype
 
   def setup(self) -> None:
     heads = (self.num_heads, self.width // self.num_heads)
-    # Zero modulation makes every fresh block the identity (DiT, adaLN-Zero).
-    self.modulation = self._dense(6 * self.width, nn.initializers.zeros)
     dense = functools.partial(
       nn.DenseGeneral, dtype=self.dtype, dot_general=flat_dot_general
     )
     self.q, self.k, self.v = dense(heads), dense(heads), dense(heads)
     self.out = dense(self.width, axis=(-2, -1))
-    self.mlp_in = self._dense(self.mlp_ratio * self.width)
-    self.mlp_out = self._dense(self.width)
     if self.qk_norm:
       self.q_norm = nn.RMSNorm(epsilon=NORM_EPS, dtype=self.dtype)
       self.k_norm = nn.RMSNorm(epsilon=NORM_EPS, dtype=self.dtype)
+
+  def qkv(self, x_BTD: jax.Array) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries, keys and values [B, T, N, K] of modulated tokens."""
+    q, k, v = self.q(x_BTD), self.k(x_BTD), self.v(x_BTD)
+    if self.qk_norm:
+      q, k = self.q_norm(q), self.k_norm(k)
+    return tuple(checkpoint_name(a, "qkv") for a in (q, k, v))
+
+
+class Stream(Projections):
+  """The image half or the text half of a joint block; the same code for both.
+
+  `project` gives what attention needs, `finish` takes what attention gave.
+  With `dual` the stream has a second attention, `attn2`, in which it meets
+  itself alone: the image of the first blocks of SD3.5-medium.
+  """
+
+  mlp_ratio: int
+  dual: bool = False
+
+  def setup(self) -> None:
+    super().setup()
+    # Zero modulation makes every fresh block the identity (DiT, adaLN-Zero).
+    chunks = 9 if self.dual else 6
+    self.modulation = self._dense(chunks * self.width, nn.initializers.zeros)
+    self.mlp_in = self._dense(self.mlp_ratio * self.width)
+    self.mlp_out = self._dense(self.width)
+    if self.dual:
+      self.attn2 = Projections(
+        self.width, self.num_heads, self.qk_norm, self.dtype
+      )
 
   def _dense(
     self, features: int, init: Callable = nn.linear.default_kernel_init
@@ -131,30 +160,42 @@ class Stream(nn.Module):
   def modulation_of(self, time_BD: jax.Array) -> Modulation:
     """Reads this stream's modulation from the timestep embedding."""
     m = self.modulation(nn.silu(time_BD))[:, None, :]
-    return Modulation(*jnp.split(m, 6, axis=-1))
+    return Modulation(*jnp.split(m, m.shape[-1] // self.width, axis=-1))
 
   def project(
     self, x_BTD: jax.Array, m: Modulation
   ) -> tuple[jax.Array, jax.Array, jax.Array]:
-    """Queries, keys and values [B, T, N, K] of this stream."""
-    x = modulate(x_BTD, m.shift_attention, m.scale_attention)
-    q, k, v = self.q(x), self.k(x), self.v(x)
-    if self.qk_norm:
-      q, k = self.q_norm(q), self.k_norm(k)
-    return tuple(checkpoint_name(a, "qkv") for a in (q, k, v))
+    """Queries, keys and values [B, T, N, K] for the joint attention."""
+    return self.qkv(modulate(x_BTD, m.shift_attention, m.scale_attention))
+
+  def project_alone(
+    self, x_BTD: jax.Array, m: Modulation
+  ) -> tuple[jax.Array, jax.Array, jax.Array]:
+    """Queries, keys and values [B, T, N, K] for the second attention."""
+    return self.attn2.qkv(modulate(x_BTD, m.shift_alone, m.scale_alone))
 
   def finish(
-    self, x_BTD: jax.Array, attended_BTNK: jax.Array, m: Modulation
+    self,
+    x_BTD: jax.Array,
+    attended_BTNK: jax.Array,
+    m: Modulation,
+    alone_BTNK: jax.Array | None = None,
   ) -> jax.Array:
-    """Adds gated attention and gated MLP to the residual stream."""
+    """Adds gated attention (one or both) and MLP to the residual stream."""
     x_BTD = x_BTD + m.gate_attention * self.out(attended_BTNK)
+    if alone_BTNK is not None:
+      x_BTD = x_BTD + m.gate_alone * self.attn2.out(alone_BTNK)
     h = modulate(x_BTD, m.shift_mlp, m.scale_mlp)
     h = checkpoint_name(self.mlp_in(h), "mlp")
     return x_BTD + m.gate_mlp * self.mlp_out(nn.gelu(h, approximate=True))
 
 
 class JointBlock(nn.Module):
-  """Two streams with their own weights that meet in one attention (MMDiT)."""
+  """Two streams with their own weights that meet in one attention (MMDiT).
+
+  With `dual`, the image also attends to itself (MMDiT-X, SD3.5-medium): both
+  attentions read the same residual stream, each with its own modulation.
+  """
 
   width: int
   num_heads: int
@@ -162,15 +203,16 @@ class JointBlock(nn.Module):
   qk_norm: bool
   attention: str
   dtype: jnp.dtype
+  dual: bool = False
 
   @nn.compact
   def __call__(
     self, image_BTD: jax.Array, text_BLD: jax.Array, time_BD: jax.Array
   ) -> tuple[jax.Array, jax.Array]:
     """[B, T, D] image (target, then conditions) and [B, L, D] text -> same."""
-    shape = (self.width, self.num_heads, self.mlp_ratio, self.qk_norm)
-    image = Stream(*shape, self.dtype, name="image")
-    text = Stream(*shape, self.dtype, name="text")
+    shape = (self.width, self.num_heads, self.qk_norm, self.dtype)
+    image = Stream(*shape, self.mlp_ratio, self.dual, name="image")
+    text = Stream(*shape, self.mlp_ratio, name="text")
 
     image_mod = image.modulation_of(time_BD)
     text_mod = text.modulation_of(time_BD)
@@ -180,9 +222,19 @@ class JointBlock(nn.Module):
         image.project(image_BTD, image_mod), text.project(text_BLD, text_mod)
       )
     )
-    out = attention.attention(q, k, v, implementation=self.attention)
-    out = checkpoint_name(out, "attention")
+    out = self._attend(q, k, v)
     split = image_BTD.shape[1]
-    image_BTD = image.finish(image_BTD, out[:, :split], image_mod)
+    alone = None
+    if self.dual:
+      alone = self._attend(*image.project_alone(image_BTD, image_mod))
+    image_BTD = image.finish(image_BTD, out[:, :split], image_mod, alone)
     text_BLD = text.finish(text_BLD, out[:, split:], text_mod)
     return image_BTD, text_BLD
+
+  def _attend(
+    self, q_BSNK: jax.Array, k_BSNK: jax.Array, v_BSNK: jax.Array
+  ) -> jax.Array:
+    out = attention.attention(
+      q_BSNK, k_BSNK, v_BSNK, implementation=self.attention
+    )
+    return checkpoint_name(out, "attention")

@@ -8,12 +8,14 @@
 
 Differences from SD3 are those of Dual Diffusion and UniAlignment: modulation
 from the timestep alone, a full context stream in the last block, a text head,
-a learned null image, two alignment heads.
+a learned null image, two alignment heads. With `dual_attention_depth` the
+first blocks are SD3.5-medium's, in which the image also attends to itself.
 """
 
 import dataclasses
 from collections.abc import Callable
 from collections.abc import Collection
+from collections.abc import Iterator
 from typing import Any
 from typing import NamedTuple
 
@@ -61,6 +63,7 @@ class MMDiTConfig:
   pos_embed_base: int = 64
   null_image_tokens: int = 8
   qk_norm: bool = False
+  dual_attention_depth: int = 0
   align_depth: int = 8
   align_hidden: int = 2048
   semantic_dim: int = 3584
@@ -80,6 +83,11 @@ class MMDiTConfig:
       raise ValueError(
         f"config.model.align_depth: got {self.align_depth}, expected 1 to"
         f" depth = {self.depth}."
+      )
+    if not 0 <= self.dual_attention_depth <= self.depth:
+      raise ValueError(
+        "config.model.dual_attention_depth: got"
+        f" {self.dual_attention_depth}, expected 0 to depth = {self.depth}."
       )
     if self.remat not in REMAT_POLICIES:
       raise ValueError(
@@ -211,23 +219,63 @@ class MMDiT(nn.Module):
   ) -> tuple[jax.Array, jax.Array, _Mid]:
     """All joint blocks, and what the alignment heads read."""
     cfg = self.config
-    block = layers.JointBlock(
-      cfg.width,
-      cfg.num_heads,
-      cfg.mlp_ratio,
-      cfg.qk_norm,
-      cfg.attention,
-      jnp.dtype(cfg.dtype),
-      parent=None,
-    )
+    inputs = image_BTD, text_BLD, time_BD
+    carry = (image_BTD, text_BLD), image_BTD[:, :num_target]
+    first = 0  # block of this stack, counted over all of them
+    for name, block, depth in self._stacks():
+      stacked = self.param(name, _init_stack, block, depth, inputs)
+      layer = self._layer(block, time_BD, num_target, keep_tokens)
+      mid = cfg.align_depth - 1 - first
+      if cfg.scan_layers:
+        # Pooling in every layer costs one read of the residual stream, and
+        # keeps the parameters one stack whatever the alignment depth is.
+        numbered = (jnp.arange(first, first + depth), stacked)
+        carry, pooled = jax.lax.scan(layer, carry, numbered)
+        if 0 <= mid < depth:
+          means = tuple(p[mid] for p in pooled)
+      else:
+        for i, params in enumerate(_unstack(stacked)):
+          carry, pooled = layer(carry, (first + i, params))
+          self.sow("intermediates", "blocks", carry[0])
+          if i == mid:
+            means = pooled
+      first += depth
+    return *carry[0], _Mid(*means, carry[1])
 
-    def init(key: jax.Array) -> Any:
-      def one(k: jax.Array) -> Any:
-        return block.init(k, image_BTD, text_BLD, time_BD)["params"]
+  def _stacks(self) -> Iterator[tuple[str, layers.JointBlock, int]]:
+    """The stacks of equal blocks in order: name, block, number of blocks."""
+    cfg = self.config
+    dual_depth = cfg.dual_attention_depth
+    for name, depth, dual in (
+      ("dual_blocks", dual_depth, True),
+      ("blocks", cfg.depth - dual_depth, False),
+    ):
+      if depth:
+        block = layers.JointBlock(
+          cfg.width,
+          cfg.num_heads,
+          cfg.mlp_ratio,
+          cfg.qk_norm,
+          cfg.attention,
+          jnp.dtype(cfg.dtype),
+          dual,
+          parent=None,
+        )
+        yield name, block, depth
 
-      return jax.vmap(one)(jax.random.split(key, cfg.depth))
+  def _layer(
+    self,
+    block: layers.JointBlock,
+    time_BD: jax.Array,
+    num_target: int,
+    keep_tokens: bool,
+  ) -> Callable:
+    """One step of the trunk, as `lax.scan` takes it.
 
-    stacked = self.param("blocks", init)
+    The carry is (streams, tokens kept at the alignment depth), the input
+    (number of the block, its parameters), the output the mean of each stream.
+    """
+    cfg = self.config
 
     def apply_block(streams: tuple, params: Any) -> tuple[tuple, tuple]:
       image, text = block.apply({"params": params}, *streams, time_BD)
@@ -250,21 +298,7 @@ class MMDiT(nn.Module):
         tokens = jnp.where(is_mid, streams[0][:, :num_target], tokens)
       return (streams, tokens), pooled
 
-    carry = (image_BTD, text_BLD), image_BTD[:, :num_target]
-    if cfg.scan_layers:
-      # Pooling in every layer costs one read of the residual stream, and keeps
-      # the parameters one stack whatever the alignment depth is.
-      numbered = (jnp.arange(cfg.depth), stacked)
-      (streams, tokens), pooled = jax.lax.scan(layer, carry, numbered)
-      image, text = (p[cfg.align_depth - 1] for p in pooled)
-      return *streams, _Mid(image, text, tokens)
-
-    pooled = []
-    for numbered in enumerate(_unstack(stacked)):
-      carry, means = layer(carry, numbered)
-      self.sow("intermediates", "blocks", carry[0])
-      pooled.append(means)
-    return *carry[0], _Mid(*pooled[cfg.align_depth - 1], carry[1])
+    return layer
 
   def _heads(
     self,
@@ -307,6 +341,17 @@ class MMDiT(nn.Module):
       if name in heads:
         out[name] = align(features)
     return ModelOutput(*(out.get(h) if h in heads else None for h in HEADS))
+
+
+def _init_stack(
+  key: jax.Array, block: layers.JointBlock, depth: int, inputs: tuple
+) -> Any:
+  """Parameters of equal blocks, stacked along a leading axis."""
+
+  def one(k: jax.Array) -> Any:
+    return block.init(k, *inputs)["params"]
+
+  return jax.vmap(one)(jax.random.split(key, depth))
 
 
 def _unstack(stacked: Any) -> list[Any]:

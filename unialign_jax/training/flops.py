@@ -1,6 +1,7 @@
 """Model FLOPs of a step by formula, and the MFU that follows.
 
     forward = sum over blocks of (24 D^2 + 4 S D) a token       (mlp_ratio 4)
+            + sum over dual blocks of (8 D^2 + 4 T D) an image token
     step    = 3 x forward of both passes; remat is not counted
 
 The formula counts what the model needs; XLA's own count misses fused
@@ -42,7 +43,9 @@ def forward(
   """
   S, D = image_tokens + text_tokens, config.width
   linear = (8 + 4 * config.mlp_ratio) * D * D
-  return float(config.depth * S * (linear + 4 * S * D))
+  joint = config.depth * S * (linear + 4 * S * D)
+  alone = 8 * D * D + 4 * image_tokens * D  # an image token, of a dual block
+  return float(joint + config.dual_attention_depth * image_tokens * alone)
 
 
 def train_step(

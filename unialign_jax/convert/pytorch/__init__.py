@@ -1,0 +1,1 @@
+"""PyTorch code that exported folders carry; nothing here is imported."""

@@ -1,0 +1,72 @@
+"""What both command lines share: the model's flags, and how they end."""
+
+import sys
+from collections.abc import Callable
+from collections.abc import Sequence
+from typing import Any
+
+from absl import app
+from absl import flags
+from absl import logging
+
+from unialign_jax.data.sources import framing
+
+_INTERRUPTED = 130  # as a shell has it after Ctrl-C
+
+
+class Broken(Exception):
+  """Some of the work could not be done; each piece has been named."""
+
+
+def define_model() -> Callable[[], dict[str, Any]]:
+  """Defines the flags that say which model, and how it runs.
+
+  Returns:
+    What gives the arguments of `Pipeline.load`, once flags are parsed.
+  """
+  holders = {
+    "path": flags.DEFINE_string(
+      "model", None, "Workdir, exported folder or hub id.", required=True
+    ),
+    "dtype": flags.DEFINE_enum(
+      "dtype", None, ["float32", "bfloat16"], "Of the networks."
+    ),
+    "batch_size": flags.DEFINE_integer(
+      "batch_size", 8, "Examples that run at once.", lower_bound=1
+    ),
+    "framing": flags.DEFINE_enum(
+      "framing", "crop", framing.POLICIES, "How pictures become squares."
+    ),
+    "text": flags.DEFINE_string(
+      "text_encoder", "", "Folder or hub id of T5, if not the model's own."
+    ),
+    "tokenizer": flags.DEFINE_string(
+      "tokenizer", "", "Folder or hub id of its tokenizer."
+    ),
+    "image": flags.DEFINE_string("vae", "", "Folder or hub id of the VAE."),
+  }
+  return lambda: {key: holder.value for key, holder in holders.items()}
+
+
+def report(name: str, error: Exception) -> None:
+  """Names a piece of work that cannot be done; the rest goes on."""
+  print(f"skipped {name}: {error}", file=sys.stderr)
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+  """Runs a command; what cannot work is one message and status 1."""
+
+  def quiet(argv: Sequence[str]) -> None:
+    if not flags.FLAGS["verbosity"].present:
+      logging.set_verbosity(logging.ERROR)
+    main(argv)
+
+  try:
+    app.run(quiet)
+  except ValueError as error:
+    sys.exit(f"error: {error}")
+  except Broken as error:
+    sys.exit(str(error))
+  except KeyboardInterrupt:
+    print("interrupted; the same command goes on from here", file=sys.stderr)
+    sys.exit(_INTERRUPTED)

@@ -1,0 +1,199 @@
+"""The networks on a mesh, jitted: token ids in, latents or token ids out.
+
+Each function compiles once for a batch size, a number of condition images and
+settings; parameters are arguments and lie as `sharding.TABLE` says.
+"""
+
+import functools
+from typing import Any
+
+import flax.traverse_util
+import jax
+import numpy as np
+
+from unialign_jax import sharding
+from unialign_jax.features import placement
+from unialign_jax.models import mmdit
+from unialign_jax.sampling import image as image_sampling
+from unialign_jax.sampling import text as text_sampling
+from unialign_jax.use import loading
+from unialign_jax.use import settings as settings_lib
+
+
+def local_mesh() -> jax.sharding.Mesh:
+  """The devices of this host: each has all parameters, and its examples."""
+  return sharding.make_mesh(-1, 1, 1, devices=jax.local_devices())
+
+
+class Networks:
+  """T5 and the MMDiT, placed.
+
+  Args:
+    loaded: a model.
+    mesh: from `sharding.make_mesh`.
+
+  Raises:
+    ValueError: a mesh with other axes, or one that does not fit the network.
+  """
+
+  def __init__(self, loaded: loading.Loaded, mesh: jax.sharding.Mesh):
+    if mesh.axis_names != sharding.AXES:
+      raise ValueError(
+        f"mesh: got axes {mesh.axis_names}, expected {sharding.AXES}; make it"
+        " with unialign_jax.sharding.make_mesh."
+      )
+    self._model = mmdit.MMDiT(loaded.model)
+    self._text = loaded.text
+    self._factor = loaded.image.config.downsampling
+    self._examples = jax.NamedSharding(mesh, sharding.BATCH)
+    self._everywhere = jax.NamedSharding(mesh, jax.P())
+    specs = sharding.param_specs(loaded.params, mesh)
+    self._params = jax.tree.map(
+      lambda x, spec: jax.device_put(x, jax.NamedSharding(mesh, spec)),
+      loaded.params,
+      specs,
+    )
+    self._text_params = _placed(loaded.text.params, mesh)
+    jit = functools.partial(jax.jit, out_shardings=self._everywhere)
+    self._encode = jit(self._encode_text)
+    self._draw = jit(self._draw_latents, static_argnames="settings")
+    self._write = jit(self._write_tokens, static_argnames="settings")
+
+  @property
+  def shares(self) -> int:
+    """Examples of a batch are spread over so many devices."""
+    mesh = self._examples.mesh
+    return mesh.shape["data"] * mesh.shape["fsdp"]
+
+  @property
+  def num_compiled(self) -> int:
+    """Functions compiled so far, one a shape."""
+    return sum(f._cache_size() for f in (self._encode, self._draw, self._write))
+
+  def encode(self, ids_BL: np.ndarray) -> np.ndarray:
+    """Features [B, L, E] of token ids; B is a multiple of `shares`."""
+    return jax.device_get(self._encode(self._text_params, self._put(ids_BL)))
+
+  def draw(
+    self,
+    text_BLE: np.ndarray,
+    null_BLE: np.ndarray,
+    seeds_B: np.ndarray,
+    cond_BNHWC: np.ndarray | None,
+    settings: settings_lib.ImageSettings,
+  ) -> np.ndarray:
+    """Latents [B, H, W, C] fp32; B is a multiple of `shares`."""
+    drawn = self._draw(
+      self._params,
+      self._put(text_BLE),
+      self._put(null_BLE),
+      self._put(seeds_B),
+      None if cond_BNHWC is None else self._put(cond_BNHWC),
+      settings=settings,
+    )
+    return jax.device_get(drawn)
+
+  def write(
+    self,
+    latents_BHWC: np.ndarray,
+    ids_BL: np.ndarray,
+    is_given_BL: np.ndarray,
+    seed: int,
+    settings: settings_lib.TextSettings,
+  ) -> np.ndarray:
+    """Token ids [B, L] beside pictures; B is a multiple of `shares`."""
+    written = self._write(
+      self._params,
+      self._text_params,
+      self._put(latents_BHWC),
+      self._put(ids_BL),
+      self._put(is_given_BL),
+      np.uint32(seed),
+      settings=settings,
+    )
+    return jax.device_get(written)
+
+  def _put(self, array: np.ndarray) -> jax.Array:
+    return jax.device_put(array, self._examples)
+
+  def _encode_text(self, text_params: Any, ids_BL: jax.Array) -> jax.Array:
+    def apply(params: Any, ids_BL: jax.Array) -> jax.Array:
+      return self._text.model.apply({"params": params}, ids_BL)
+
+    return placement.keep_apart(apply, self._examples)(text_params, ids_BL)
+
+  def _draw_latents(
+    self,
+    params: Any,
+    text_BLE: jax.Array,
+    null_BLE: jax.Array,
+    seeds_B: jax.Array,
+    cond_BNHWC: jax.Array | None,
+    *,
+    settings: settings_lib.ImageSettings,
+  ) -> jax.Array:
+    shape = image_sampling.latents_shape(
+      1,
+      settings.size,
+      settings.size,
+      factor=self._factor,
+      channels=self._model.config.in_channels,
+      patch=self._model.config.patch_size,
+    )
+
+    def draw(
+      text_LE: jax.Array,
+      null_LE: jax.Array,
+      seed: jax.Array,
+      cond_NHWC: jax.Array | None,
+    ) -> jax.Array:
+      return image_sampling.sample_images(
+        self._model.apply,
+        params,
+        text_LE[None],
+        null_LE[None],
+        key=jax.random.key(seed),
+        latents_shape=shape,
+        cond_BNHWC=None if cond_NHWC is None else cond_NHWC[None],
+        **settings.for_sampler(),
+      )[0]
+
+    # Noise by its own seed: a picture does not depend on its neighbours.
+    return jax.vmap(draw)(text_BLE, null_BLE, seeds_B, cond_BNHWC)
+
+  def _write_tokens(
+    self,
+    params: Any,
+    text_params: Any,
+    latents_BHWC: jax.Array,
+    ids_BL: jax.Array,
+    is_given_BL: jax.Array,
+    seed: jax.Array,
+    *,
+    settings: settings_lib.TextSettings,
+  ) -> jax.Array:
+    return text_sampling.sample_text(
+      self._model.apply,
+      params,
+      lambda ids_BL: self._encode_text(text_params, ids_BL),
+      latents_BHWC,
+      key=jax.random.key(seed),
+      prompt_ids_BL=ids_BL,
+      prompt_mask_BL=is_given_BL,
+      mask_id=self._text.mask_id,
+      steps=settings.steps,
+      schedule=settings.schedule,
+      temperature=settings.temperature,
+    )
+
+
+def _placed(params: Any, mesh: jax.sharding.Mesh) -> Any:
+  """T5's parameters, shared out along `fsdp` as the network's are."""
+  leaves = flax.traverse_util.flatten_dict(params, sep="/")
+
+  def place(name: str, leaf: np.ndarray) -> jax.Array:
+    spec = placement.t5_spec(name, leaf.shape, mesh.shape["fsdp"], "fsdp")
+    return jax.device_put(leaf, jax.NamedSharding(mesh, spec))
+
+  placed = {name: place(name, leaf) for name, leaf in leaves.items()}
+  return flax.traverse_util.unflatten_dict(placed, sep="/")

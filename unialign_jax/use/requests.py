@@ -1,0 +1,81 @@
+"""What is asked of a pipeline: pictures and texts that are wanted, in rows."""
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+from unialign_jax.features import tokens
+from unialign_jax.use import pictures_in
+
+Picture = pictures_in.Picture
+Turns = Sequence[tuple[str, str]]
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Drawing:
+  """One picture that is wanted.
+
+  Attributes:
+    text: prompt or instruction.
+    pictures: condition images, at most 4.
+    negative: what guidance leads away from; "" for nothing in particular.
+    seed: of the noise: the same picture alone, in a batch, on any device.
+  """
+
+  text: str
+  pictures: Sequence[Picture] = ()
+  negative: str = ""
+  seed: int = 0
+
+
+@dataclasses.dataclass(frozen=True)
+class Writing:
+  """One text that is wanted: a caption, or the answer to a question."""
+
+  picture: Picture
+  question: str = ""
+
+
+def with_turns(question: str, turns: Turns) -> str:
+  """A question after earlier ones and their answers, in the one format.
+
+  `tokens.QUESTION_FORMAT` around the whole gives
+  `Q: first A: its answer Q: question A: `.
+  """
+  said = "".join(
+    tokens.QUESTION_FORMAT.format(asked) + f"{answered} "
+    for asked, answered in turns
+  )
+  return (said + f"Q: {question}").removeprefix("Q: ")
+
+
+def is_several(value: Any) -> bool:
+  """Whether a caller gave a list (or tuple) rather than one thing."""
+  return isinstance(value, list | tuple)
+
+
+def as_list(value: Any) -> list[Any]:
+  """What a caller gave, one thing or several, as a list."""
+  return list(value) if is_several(value) else [value]
+
+
+def paired(
+  first_name: str,
+  first: Sequence[Any],
+  second_name: str,
+  second: Sequence[Any],
+) -> list[tuple[Any, Any]]:
+  """Rows of two lists, of which one may stand for all of the other.
+
+  Raises:
+    ValueError: both are several, and not equally many.
+  """
+  count = max(len(first), len(second))
+  if {len(first), len(second)} - {1, count}:
+    raise ValueError(
+      f"got {len(first)} of {first_name} and {len(second)} of {second_name},"
+      " expected equally many, or one of either."
+    )
+  return [
+    (first[i % len(first)], second[i % len(second)]) for i in range(count)
+  ]
