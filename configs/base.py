@@ -121,7 +121,7 @@ def get_config() -> ml_collections.ConfigDict:
   sample.guidance_rescale = 0.0  # 0 none to 1 (arXiv 2305.08891)
   sample.guidance_interval = (0.0, 1.0)  # times at which guidance applies
   sample.shift = 3.0  # timestep shift, 1 for none (SD3)
-  sample.solver = "euler"  # or "heun"
+  sample.solver = "euler"  # or "heun", "dpmpp_2m": see diffusion/flow.py
   sample.text_steps = 64  # unmasking steps (Dual Diffusion)
   sample.text_schedule = "ancestral"  # or "confidence"
   sample.text_temperature = 1.0  # 0 takes the likeliest token

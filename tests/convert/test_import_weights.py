@@ -11,7 +11,7 @@ import pytest
 
 from unialign_jax import checkpoint
 from unialign_jax import config as config_lib
-from unialign_jax import import_weights
+from unialign_jax.convert import import_folder
 from unialign_jax.convert import mapping
 from unialign_jax.convert import mmdit_table
 from unialign_jax.convert import tensors
@@ -81,7 +81,7 @@ def _state(folder: pathlib.Path) -> dict[str, np.ndarray]:
 
 def _run(folder: pathlib.Path, source: str = "unialignment"):
   out = folder.parents[1] / "out"
-  return import_weights.run(source, str(folder.parent), out), out
+  return import_folder.run(source, str(folder.parent), out), out
 
 
 def _fails(folder: pathlib.Path, match: str, **kwargs) -> None:
@@ -95,7 +95,7 @@ def test_a_folder_of_the_authors_returns_every_bit(
   folder: pathlib.Path, inner: str
 ) -> None:
   out = folder.parents[1] / "out"
-  imported = import_weights.run("unialignment", str(folder.parent / inner), out)
+  imported = import_folder.run("unialignment", str(folder.parent / inner), out)
   assert not imported.new
   assert not imported.left_out
   for ema in (True, False):
@@ -200,9 +200,9 @@ def test_what_cannot_be_asked_for_is_refused_first(
   folder: pathlib.Path,
 ) -> None:
   with pytest.raises(ValueError, match="--fold-pooled: got --source=unialign"):
-    import_weights.run(
+    import_folder.run(
       "unialignment", str(folder), folder / "out", fold_from="clips"
     )
   with pytest.raises(ValueError, match=re.escape(f"{folder} is in use")):
-    import_weights.run("unialignment", str(folder), folder)
+    import_folder.run("unialignment", str(folder), folder)
   _fails(folder, "--source=dual_diffusion or unialignment", source="sd3")

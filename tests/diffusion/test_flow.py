@@ -128,7 +128,7 @@ def test_timesteps_run_from_1_to_0_by_the_shift_formula():
       flow.timesteps(steps, shift)
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("solver", flow.SOLVERS)
 @pytest.mark.parametrize("steps", [1, 2, 7])
 def test_true_velocity_recovers_the_image(solver, steps):
   x, eps = _arrays("x", "eps")
@@ -152,6 +152,36 @@ def test_heun_is_second_order_and_euler_first():
   assert 1.8 < error("euler", 16) / error("euler", 32) < 2.2
   assert error("heun", 16) / error("heun", 32) > 3.5
   assert error("heun", 32) < 0.2 * error("euler", 32)
+
+
+def test_dpmpp_2m_is_second_order_from_one_evaluation_a_step():
+  """On normal data, whose flow is known: it ends where it began."""
+  start = jnp.ones((1, 1, 1, 1), jnp.float32)
+
+  def velocity(x, t):
+    return x * (2 * t - 1) / ((1 - t) ** 2 + t**2)
+
+  def error(solver: str, steps: int) -> float:
+    times = flow.timesteps(steps, 1.0)
+    end = flow.integrate(velocity, start, times, solver=solver)
+    return abs(float(end[0, 0, 0, 0]) - 1.0)
+
+  assert error("dpmpp_2m", 64) / error("dpmpp_2m", 128) > 3
+  assert error("euler", 64) / error("euler", 128) < 2.5
+  assert error("dpmpp_2m", 32) < 0.1 * error("euler", 32)
+  assert [flow.evaluations(s, 8) for s in flow.SOLVERS] == [8, 15, 8]
+
+
+def test_dpmpp_2m_begins_and_ends_as_euler():
+  """One or two steps have no step before them that counts."""
+  start = jnp.ones((1, 1, 1, 1), jnp.float32)
+  for steps, same in ((1, True), (3, True), (4, False)):
+    times = flow.timesteps(steps, 1.0)
+    ends = [
+      flow.integrate(lambda x, t: 2.0 * t * x, start, times, solver=solver)
+      for solver in ("euler", "dpmpp_2m")
+    ]
+    assert np.allclose(*ends, rtol=1e-6) == same, steps
 
 
 def test_heun_never_asks_for_the_velocity_at_0():

@@ -10,7 +10,7 @@ import pytest
 
 from tests.parity import close
 from unialign_jax import checkpoint
-from unialign_jax import import_weights
+from unialign_jax.convert import import_folder
 from unialign_jax.convert import read
 from unialign_jax.convert import sd3_single_file
 from unialign_jax.models import layers
@@ -69,7 +69,7 @@ def test_a_folder_gives_the_velocity_of_diffusers(
   network = sd3_models.transformer(**FORMS[source])
   network.save_pretrained(tmp_path / "sd3/transformer", max_shard_size="500KB")
   assert len(list(tmp_path.glob("sd3/transformer/*.safetensors"))) > 2
-  import_weights.run(source, str(tmp_path / "sd3"), tmp_path / "out")
+  import_folder.run(source, str(tmp_path / "sd3"), tmp_path / "out")
   _without_pooled_text(network)
   close.assert_close(_ours(tmp_path / "out"), _theirs(network, NO_POOLED))
 
@@ -103,7 +103,7 @@ def test_a_single_file_gives_the_velocity_of_diffusers(
   network.load_state_dict(
     single_file_utils.convert_sd3_transformer_checkpoint_to_diffusers(original)
   )
-  import_weights.run(source, str(path), tmp_path / "out")
+  import_folder.run(source, str(path), tmp_path / "out")
   _without_pooled_text(network)
   close.assert_close(_ours(tmp_path / "out"), _theirs(network, NO_POOLED))
 
@@ -114,7 +114,7 @@ def test_folding_gives_the_modulation_of_the_empty_prompt(
   network = sd3_models.transformer()
   network.save_pretrained(tmp_path / "sd3/transformer")
   sd3_models.save_clips(tmp_path / "clips")
-  imported = import_weights.run(
+  imported = import_folder.run(
     "sd3",
     str(tmp_path / "sd3"),
     tmp_path / "out",
@@ -140,8 +140,8 @@ def test_half_precision_keeps_every_bit(
 ) -> None:
   network = sd3_models.transformer().to(getattr(torch, dtype))
   network.save_pretrained(tmp_path / "sd3")
-  import_weights.run("sd3", str(tmp_path / "sd3"), tmp_path / "own")
-  import_weights.run(
+  import_folder.run("sd3", str(tmp_path / "sd3"), tmp_path / "own")
+  import_folder.run(
     "sd3", str(tmp_path / "sd3"), tmp_path / "full", dtype="float32"
   )
   _, own = checkpoint.load_params(tmp_path / "own", ema=False)

@@ -22,6 +22,25 @@ def test_combine_extrapolates_from_the_unconditional():
   )
 
 
+def test_text_and_images_have_scales_of_their_own():
+  cond, null = _velocities()
+  none = jnp.flip(cond, axis=1)
+  combine = guidance.combine_both
+  np.testing.assert_allclose(combine(cond, null, none, 1, 1), cond, atol=1e-6)
+  np.testing.assert_allclose(combine(cond, null, none, 0, 1), null, atol=1e-6)
+  np.testing.assert_array_equal(combine(cond, null, none, 0, 0), none)
+  np.testing.assert_allclose(
+    combine(cond, null, none, 3.0, 2.0),
+    3 * cond - 3 * null + 2 * null - none,
+    atol=1e-5,
+  )
+  np.testing.assert_allclose(
+    combine(cond, null, none, 3.0, 1.0),
+    guidance.combine(cond, null, 3.0),
+    atol=1e-5,
+  )
+
+
 def test_pairs_are_neighbours_and_come_apart_again():
   cond, null = _velocities()
   both = guidance.pair(cond, null)

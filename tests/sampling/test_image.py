@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
+from unialign_jax.diffusion import flow
 from unialign_jax.models import mmdit
 from unialign_jax.sampling import image
 
@@ -82,7 +83,7 @@ def _tiny():
   )
 
 
-@pytest.mark.parametrize("solver", ["euler", "heun"])
+@pytest.mark.parametrize("solver", flow.SOLVERS)
 def test_the_true_velocity_recovers_each_picture(solver):
   text, _ = _features()
   got = _sample(_flow_to(_mean_of_text), text, None, solver=solver)
@@ -111,6 +112,29 @@ def test_both_halves_see_the_condition_images():
   apply = _flow_to(lambda text, cond: cond[:, 0])
   got = _sample(apply, text, null, guidance=4.0, cond_BNHWC=cond)
   np.testing.assert_allclose(got, cond[:, 0], atol=1e-5)
+
+
+def test_image_guidance_extrapolates_from_no_images():
+  text, null = _features()
+  cond = jax.random.normal(jax.random.key(3), (2, 1, *SHAPE[1:]), jnp.float32)
+
+  def target(text, cond):
+    mean = _mean_of_text(text, None)
+    return mean if cond is None else mean + cond[:, 0]
+
+  settings = {"cond_BNHWC": cond, "image_guidance": 2.0}
+  for scale in (1.0, 3.0):
+    got = _sample(_flow_to(target), text, null, guidance=scale, **settings)
+    none = _mean_of_text(null[None], None)
+    towards_text = _mean_of_text(text, None) - none
+    want = none + 2.0 * cond[:, 0] + scale * towards_text
+    np.testing.assert_allclose(got, want, atol=1e-4)
+
+
+def test_image_guidance_needs_images():
+  text, null = _features()
+  with pytest.raises(ValueError, match=r"image_guidance.*no condition"):
+    _sample(_flow_to(_mean_of_text), text, null, image_guidance=2.0)
 
 
 @functools.cache

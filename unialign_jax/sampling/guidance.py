@@ -2,10 +2,13 @@
 
     v = v_null + scale (v_cond - v_null)                               (1)
     v <- factor v std(v_cond) / std(v) + (1 - factor) v                (2)
+    v = v_none + s_image (v_null - v_none) + s_text (v_cond - v_null)  (3)
 
-(1) is arXiv 2207.12598 in its common form, where scale 1 is no guidance;
-(2), the rescale, is arXiv 2305.08891 section 3.4; restricting (1) to an
-interval of times is arXiv 2404.07724.
+In (3) v_null has the condition images and not the text, v_none neither: scales
+of their own for both (InstructPix2Pix, arXiv 2211.09800). (1) is arXiv
+2207.12598 in its common form, where scale 1 is no guidance; (2), the rescale,
+is arXiv 2305.08891 section 3.4; restricting (1) to an interval of times is
+arXiv 2404.07724.
 """
 
 import jax
@@ -48,6 +51,18 @@ def combine(
 ) -> jax.Array:
   """Eq. 1."""
   return unconditional + scale * (conditional - unconditional)
+
+
+def combine_both(
+  conditional: jax.Array,
+  without_text: jax.Array,
+  without_both: jax.Array,
+  scale: float,
+  image_scale: float,
+) -> jax.Array:
+  """Eq. 3."""
+  towards_images = combine(without_text, without_both, image_scale)
+  return towards_images + scale * (conditional - without_text)
 
 
 def rescale(

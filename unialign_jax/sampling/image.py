@@ -60,12 +60,15 @@ def sample_images(
   solver: str = "euler",
   guidance_rescale: float = 0.0,
   guidance_interval: tuple[float, float] = (0.0, 1.0),
+  image_guidance: float | None = None,
 ) -> jax.Array:
   """Samples scaled latents from noise.
 
   With guidance, conditional and unconditional run as one batch of 2 B; the
-  condition images go to both halves, as training never drops them. Only
-  arrays may be traced: all numbers and names are static.
+  condition images go to both halves, as training never drops them. With
+  `image_guidance` a third evaluation has neither text nor condition images,
+  what training knows from text-to-image. Only arrays may be traced: all
+  numbers and names are static.
 
   Args:
     model_apply: `MMDiT(config).apply`.
@@ -79,10 +82,12 @@ def sample_images(
     guidance: scale, 1 for none: then the batch is not doubled.
     shift: timestep shift, 1 for none.
     cond_BNHWC: clean scaled latents of N condition images.
-    solver: "euler" (steps evaluations) or "heun" (2 steps - 1).
+    solver: one of `flow.SOLVERS`; see `flow.evaluations`.
     guidance_rescale: factor of `guidance.rescale`, 0 for none.
     guidance_interval: times (low, high) at which guidance applies; elsewhere
       only the conditional half is computed.
+    image_guidance: scale towards the condition images, Eq. 3 of guidance.py;
+      None leaves them out of guidance.
 
   Returns:
     latents_BHWC at t = 0, fp32.
@@ -91,7 +96,15 @@ def sample_images(
     ValueError: for settings out of range, or inputs that do not fit together.
   """
   guidance_lib.check(guidance, guidance_rescale, guidance_interval)
-  _check_inputs(text_features, null_features, latents_shape, guidance)
+  by_image = image_guidance is not None
+  needs_null = guidance != 1.0 or by_image
+  _check_inputs(text_features, null_features, latents_shape, needs_null)
+  if by_image and (cond_BNHWC is None or image_guidance < 0):
+    raise ValueError(
+      f"image_guidance: got {image_guidance} with"
+      f" {'no' if cond_BNHWC is None else 'some'} condition images, expected a"
+      " scale >= 0 for a task that has condition images; or None."
+    )
 
   def network(
     latents_BHWC: jax.Array,
@@ -125,14 +138,23 @@ def sample_images(
         else guidance_lib.pair(cond_BNHWC, cond_BNHWC),
       )
     )
-    velocity = guidance_lib.combine(conditional, unconditional, guidance)
+    if by_image:
+      velocity = guidance_lib.combine_both(
+        conditional,
+        unconditional,
+        network(latents_BHWC, t, null.astype(text_features.dtype), None),
+        guidance,
+        image_guidance,
+      )
+    else:
+      velocity = guidance_lib.combine(conditional, unconditional, guidance)
     return guidance_lib.rescale(velocity, conditional, guidance_rescale)
 
   def sometimes_guided(latents_BHWC: jax.Array, t: jax.Array) -> jax.Array:
     active = guidance_lib.is_active(t, guidance_interval)
     return jax.lax.cond(active, guided, plain, latents_BHWC, t)
 
-  if guidance == 1.0:
+  if not needs_null:
     velocity_fn = plain
   elif guidance_interval == (0.0, 1.0):
     velocity_fn = guided
@@ -147,15 +169,15 @@ def _check_inputs(
   text_features: jax.Array,
   null_features: jax.Array | None,
   latents_shape: tuple[int, int, int, int],
-  guidance: float,
+  needs_null: bool,
 ) -> None:
   if text_features.shape[0] != latents_shape[0]:
     raise ValueError(
       f"latents_shape: got a batch of {latents_shape[0]}, expected"
       f" {text_features.shape[0]}, one per row of text_features."
     )
-  if null_features is None and guidance != 1.0:
+  if null_features is None and needs_null:
     raise ValueError(
-      f"null_features: got None with guidance {guidance}, expected the"
-      ' features of " "; or set guidance to 1.'
+      'null_features: got None with guidance, expected the features of " "; or'
+      " set guidance to 1 and image_guidance to None."
     )
