@@ -1,7 +1,6 @@
 """Feature sets: what is in them, and that any interruption ends in the same."""
 
 import dataclasses
-import json
 
 import grain
 import jax
@@ -335,113 +334,6 @@ def test_null_prompt(tmp_path):
     null_prompt.load(tmp_path)
 
 
-def test_no_samples(tmp_path):
-  for nothing in ([], iter([])):
-    with pytest.raises(ValueError, match="got none"):
-      write(nothing, tmp_path)
-
-
-@pytest.mark.parametrize(
-  ("name", "value"),
-  [("text_length", 0), ("draws", -1), ("batch_size", 0), ("shard_size", 0)],
-)
-def test_bad_arguments(name, value):
-  with pytest.raises(ValueError, match=f"{name}: got {value}"):
-    dataclasses.replace(CONFIG, **{name: value})
-
-
-def test_bad_dtype_and_worker(tmp_path):
-  with pytest.raises(ValueError, match="'int4'"):
-    dataclasses.replace(CONFIG, feature_dtype="int4")
-  with pytest.raises(ValueError, match="worker_index: got 2"):
-    write(SAMPLES, tmp_path, worker=(2, 2))
-
-
-def test_values_that_overflow_are_refused(tmp_path):
-  nets = dataclasses.replace(fakes.nets(), semantic=Overflowing())
-  with pytest.raises(ValueError, match="h_text: got a value that is not fin"):
-    write(SAMPLES, tmp_path, nets=nets)
-
-
-class Overflowing(fakes.FakeSemanticEncoder):
-  def __call__(self, samples):
-    h_image, h_text = super().__call__(samples)
-    return h_image, h_text + 1e5
-
-
-REJECTED = base.Rejected(
-  key="7", source="fakes", reason="null image", detail="column image"
-)
-FILTERED = base.Rejected(key="8", source="fakes", reason="filtered: score")
-
-
-def test_rejected_items_are_listed_by_reason(tmp_path):
-  samples = [REJECTED, FILTERED, *SAMPLES[:3], BAD["image"], FILTERED]
-  manifest = write(samples, tmp_path, max_rejected=2)
-  assert manifest.rejected == {
-    "cannot be encoded": 1,
-    "filtered: score": 2,
-    "null image": 1,
-  }
-  assert [s.skipped for s in manifest.shards] == [2, 1]  # the third has no file
-  lines = (tmp_path / rejects.FILENAME).read_text().splitlines()
-  found = [json.loads(line) for line in lines]
-  assert [line["index"] for line in found] == [0, 1, 5, 6]
-  assert found[0] == {"index": 0} | dataclasses.asdict(REJECTED)
-  assert (found[2]["key"], found[2]["source"]) == ("sample-9", "fakes")
-  assert "resize it" in found[2]["detail"]
-
-
-def test_the_cap_grows_with_what_was_read(tmp_path):
-  samples = [*SAMPLES[:7], REJECTED, SAMPLES[7], REJECTED]
-  fraction = {"max_rejected_fraction": 0.2}  # 1 of 8, then 2 of 10
-  assert write(samples, tmp_path / "a", **fraction).num_records == 8
-  with pytest.raises(rejects.RejectedError, match=r"got 2 rejected .* 9 read"):
-    write([*samples[:8], REJECTED], tmp_path / "b", **fraction)
-
-
-def test_the_cap_counts_what_was_rejected_before_a_restart(tmp_path):
-  samples = [*SAMPLES[:2], REJECTED, *SAMPLES[2:], REJECTED]
-  for _ in range(2):
-    with pytest.raises(rejects.RejectedError, match="got 2 rejected"):
-      write(samples, tmp_path, max_rejected=1)
-  assert len(list(tmp_path.glob("parts/*.json"))) == 3
-
-
-def test_the_cap_counts_what_was_read_before_a_restart(tmp_path):
-  samples = [*SAMPLES[:3], REJECTED, *SAMPLES[3:]]
-  write(samples, tmp_path, worker=(0, 3))
-  manifest = write(samples, tmp_path, max_rejected_fraction=0.25)
-  assert manifest.rejected == {"null image": 1}
-
-
-def test_a_stream_may_begin_with_rejected_items(tmp_path):
-  manifest = write(
-    iter([FILTERED, REJECTED, *SAMPLES]), tmp_path, max_rejected=1
-  )
-  assert manifest.rejected == {"filtered: score": 1, "null image": 1}
-  assert [r.key for r in read(tmp_path)] == [s.key for s in SAMPLES]
-
-
-def test_the_cap_error_is_a_table_with_the_remedy(tmp_path):
-  with pytest.raises(rejects.RejectedError) as e:
-    write([FILTERED, *[REJECTED] * 3], tmp_path, max_rejected=2)
-  message = str(e.value)
-  assert "        3  null image       fakes 7: column image\n" in message
-  assert "        1  filtered: score  fakes 8\n" in message
-  assert "raise one of the two keys in config.writer" in message
-
-
-def test_what_a_filter_takes_is_not_capped(tmp_path):
-  samples = [*[FILTERED] * 7, *SAMPLES]
-  assert write(samples, tmp_path).rejected == {"filtered: score": 7}
-
-
-def test_nothing_but_rejected_items(tmp_path):
-  with pytest.raises(ValueError, match="as all 5 items were rejected"):
-    write([FILTERED] * 5, tmp_path)
-
-
 class Recorded(list):
   """Remembers which items were read."""
 
@@ -463,7 +355,8 @@ def test_a_finished_shard_is_not_read_again(tmp_path):
 
 
 def test_decode_processes_change_nothing(tmp_path):
-  items = [*SAMPLES[:4], REJECTED, *SAMPLES[4:]]
+  rejected = base.Rejected(key="7", source="fakes", reason="null image")
+  items = [*SAMPLES[:4], rejected, *SAMPLES[4:]]
   write(items, tmp_path / "a", max_rejected=1)
   write(items, tmp_path / "b", max_rejected=1, processes=2, chunk=2)
   assert contents(tmp_path / "a") == contents(tmp_path / "b")
