@@ -187,6 +187,7 @@ def _config(
     text_length=_TEXT_LENGTH,
     mask_id=text.mask_id,
   )
+  values.seed = stage  # fresh weights of another stage would be others
   values.train.update(steps=_STEPS, checkpoint_every=_STEPS)
   if stage > 1:
     values.train.init_from = str(root / f"run{stage - 1}")
