@@ -150,9 +150,10 @@ class Pipeline:
     Raises:
       ValueError: a setting that is unknown or out of range.
     """
-    return self._each(
-      requests.as_list(prompt), [()], n, seed, negative, settings
+    wanted = requests.drawings(
+      requests.as_list(prompt), [()], n=n, seed=seed, negative=negative
     )
+    return self.draw(wanted, **settings)
 
   def edit(
     self,
@@ -179,7 +180,10 @@ class Pipeline:
     """
     pictures = [(picture,) for picture in requests.as_list(image)]
     texts = requests.as_list(instruction)
-    return self._each(texts, pictures, n, seed, negative, settings)
+    wanted = requests.drawings(
+      texts, pictures, n=n, seed=seed, negative=negative
+    )
+    return self.draw(wanted, **settings)
 
   def perceive(
     self,
@@ -232,9 +236,10 @@ class Pipeline:
       ValueError: as `edit`.
     """
     pictures = [tuple(requests.as_list(images))]
-    return self._each(
-      requests.as_list(prompt), pictures, n, seed, negative, settings
+    wanted = requests.drawings(
+      requests.as_list(prompt), pictures, n=n, seed=seed, negative=negative
     )
+    return self.draw(wanted, **settings)
 
   def caption(
     self,
@@ -301,15 +306,33 @@ class Pipeline:
       )
     drawn = []
     for rows in self._batches(wanted):
-      latents_BHWC = self._networks.draw(
-        self._texts.features([one.text for one in rows]),
-        self._texts.features([one.negative for one in rows]),
-        np.array([one.seed for one in rows], np.uint32),
-        self._latents([one.pictures for one in rows], chosen.size),
-        chosen,
-      )
+      latents_BHWC = self._networks.draw(*self._inputs(rows, chosen), chosen)
       drawn += list(self._image.decode(latents_BHWC))
     return [Image.fromarray(pixels) for pixels in drawn[: len(wanted)]]
+
+  def watch(
+    self, wanted: Drawing, *, previews: int = 8, **settings: Any
+  ) -> Iterator[requests.Shown]:
+    """`draw` of one picture, shown on its way.
+
+    Args:
+      wanted: what to draw.
+      previews: how often to show it, at most once a step; the last is the
+        picture of `draw`, those before it are the clean pictures that the
+        network sees in the noise.
+      **settings: as `draw`.
+
+    Raises:
+      ValueError: as `draw`; previews below 1.
+    """
+    if previews < 1:
+      raise ValueError(f"previews: got {previews}, expected at least 1.")
+    chosen = settings_lib.changed(self.image_settings, settings)
+    (rows,) = self._batches([wanted])
+    shown = self._networks.watch(*self._inputs(rows, chosen), chosen, previews)
+    for step, latents_BHWC in shown:
+      picture = Image.fromarray(self._image.decode(latents_BHWC[:1])[0])
+      yield requests.Shown(step=step, steps=chosen.steps, picture=picture)
 
   def write(
     self, wanted: Sequence[Writing], *, seed: int = 0, **settings: Any
@@ -342,23 +365,16 @@ class Pipeline:
     """
     self._prompt(question)
 
-  def _each(
-    self,
-    texts: Sequence[str],
-    pictures: Sequence[Sequence[Picture]],
-    n: int,
-    seed: int,
-    negative: str,
-    settings: dict[str, Any],
-  ) -> list[Image.Image]:
-    """`n` pictures of each pair of text and condition images."""
-    pairs = requests.paired("text", texts, "image", pictures)
-    wanted = [
-      Drawing(text=text, pictures=shown, negative=negative, seed=seed + k)
-      for text, shown in pairs
-      for k in range(n)
-    ]
-    return self.draw(wanted, **settings)
+  def _inputs(
+    self, rows: Sequence[Drawing], chosen: settings_lib.ImageSettings
+  ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
+    """Features of the texts and of what to avoid, seeds, and pictures."""
+    return (
+      self._texts.features([one.text for one in rows]),
+      self._texts.features([one.negative for one in rows]),
+      np.array([one.seed for one in rows], np.uint32),
+      self._latents([one.pictures for one in rows], chosen.size),
+    )
 
   def _prompt(self, question: str) -> tuple[np.ndarray, np.ndarray]:
     eos_id = self._text.eos_id
@@ -371,16 +387,7 @@ class Pipeline:
   def _latents(
     self, pictures: Sequence[Sequence[Picture]], side: int
   ) -> np.ndarray | None:
-    """Latents [B, N, H, W, C] of N pictures an example; None without."""
-    flat = [
-      pictures_in.square(picture, side, self._framing)
-      for row in pictures
-      for picture in row
-    ]
-    if not flat:
-      return None
-    mean_BHWC, _ = self._image.encode(np.stack(flat))
-    return mean_BHWC.reshape(len(pictures), -1, *mean_BHWC.shape[1:])
+    return pictures_in.latents(self._image, pictures, side, self._framing)
 
   def _encode_text(self, ids_BL: np.ndarray) -> np.ndarray:
     features = [
@@ -389,10 +396,5 @@ class Pipeline:
     return np.concatenate(features)[: len(ids_BL)]
 
   def _batches(self, rows: Sequence[Any]) -> Iterator[list[Any]]:
-    """Batches of few sizes, so few compilations; the last row fills up."""
     shares = self._networks.shares
-    size = 1 << max(len(rows) - 1, 0).bit_length()
-    size = min(self.batch_size, -(-size // shares) * shares)
-    for start in range(0, len(rows), size):
-      chunk = list(rows[start : start + size])
-      yield chunk + chunk[-1:] * (size - len(chunk))
+    return requests.in_batches(rows, self.batch_size, shares)

@@ -184,6 +184,44 @@ def test_dpmpp_2m_begins_and_ends_as_euler():
     assert np.allclose(*ends, rtol=1e-6) == same, steps
 
 
+@pytest.mark.parametrize("solver", flow.SOLVERS)
+def test_stretches_in_a_row_are_the_whole(solver):
+  x, eps = _arrays("x", "eps")
+
+  def velocity(noisy, t):
+    return jnp.sin(3 * noisy) + t * (eps - x)
+
+  times = flow.timesteps(7, 2.0)
+  want = flow.integrate(velocity, eps, times, solver=solver)
+  weights, state = flow.weights(times), flow.start(eps)
+  for first, last in ((0, 3), (3, 4), (4, 7)):
+    state = flow.advance(
+      velocity,
+      state,
+      times[first : last + 1],
+      weights[first:last],
+      solver=solver,
+      to_the_end=last == 7,
+    )
+  np.testing.assert_allclose(state.latents_BHWC, want, atol=1e-6)
+
+
+@pytest.mark.parametrize("solver", flow.SOLVERS)
+def test_the_state_shows_the_clean_image(solver):
+  x, eps = _arrays("x", "eps")
+  times = flow.timesteps(5, 1.0)
+  state = flow.advance(
+    lambda noisy, t: (noisy - x) / t,
+    flow.start(eps),
+    times[:3],
+    flow.weights(times)[:2],
+    solver=solver,
+    to_the_end=False,
+  )
+  np.testing.assert_allclose(state.clean_BHWC, x, atol=1e-5)
+  assert np.abs(state.latents_BHWC - x).max() > 0.1
+
+
 def test_heun_never_asks_for_the_velocity_at_0():
   asked = []
 

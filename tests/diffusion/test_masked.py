@@ -1,5 +1,7 @@
 """Masked diffusion: properties, information flow, the loss and the steps."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -183,7 +185,7 @@ def test_subs_never_proposes_mask_and_carries_over(temperature):
   ids, _, masked_ids, is_masked = _example()
   logits = _logits().at[..., MASK].set(50.0)
   proposal = masked.propose(
-    jax.random.key(0),
+    jax.random.split(jax.random.key(0), len(ids)),
     logits,
     masked_ids,
     is_masked,
@@ -201,7 +203,7 @@ def test_proposals_follow_the_tempered_distribution():
   n, temperature = 20_000, 2.0
   row = jnp.array([2.0, 0.0, 1.0, -1.0], jnp.float32)
   proposal = masked.propose(
-    jax.random.key(0),
+    jax.random.key(0)[None],
     jnp.broadcast_to(row, (1, n, 4)),
     jnp.zeros((1, n), jnp.int32),
     jnp.ones((1, n), bool),
@@ -222,7 +224,7 @@ def test_negative_temperature_is_refused():
   _, _, masked_ids, is_masked = _example()
   with pytest.raises(ValueError, match="temperature"):
     masked.propose(
-      jax.random.key(0),
+      jax.random.split(jax.random.key(0), len(masked_ids)),
       _logits(),
       masked_ids,
       is_masked,
@@ -241,17 +243,39 @@ def _all_masked(length: int) -> tuple[jax.Array, jax.Array, masked.Proposal]:
 
 def test_ancestral_step_reveals_its_share_from_the_proposal():
   ids, is_masked, guess = _all_masked(20_000)
-  new, still = masked.step(jax.random.key(0), ids, is_masked, guess, 0.8, 0.6)
+  new, still = masked.step(
+    jax.random.key(0)[None], ids, is_masked, guess, 0.8, 0.6
+  )
   assert abs(1 - still.mean() - 0.25) < 0.01
   want = np.where(still, MASK, np.asarray(guess.token_ids_BL))
   np.testing.assert_array_equal(new, want)
+
+
+def test_each_text_has_its_own_chance():
+  keys = jax.random.split(jax.random.key(0), 3)
+  logits = jnp.zeros((3, 50, V), jnp.float32)
+  ids = jnp.full((3, 50), MASK, jnp.int32)
+  draw = functools.partial(masked.propose, mask_id=MASK, temperature=1.0)
+  together = draw(keys, logits, ids, ids == MASK)
+  assert (together.token_ids_BL[0] != together.token_ids_BL[1]).any()
+  step = masked.step(keys, ids, ids == MASK, together, 0.8, 0.4)
+  for i in range(3):
+    one = slice(i, i + 1)
+    alone = draw(keys[one], logits[one], ids[one], ids[one] == MASK)
+    np.testing.assert_array_equal(
+      together.token_ids_BL[one], alone.token_ids_BL
+    )
+    shown = masked.step(keys[one], ids[one], ids[one] == MASK, alone, 0.8, 0.4)
+    np.testing.assert_array_equal(step[0][one], shown[0])
 
 
 def test_ancestral_step_to_0_reveals_all_and_keeps_the_known():
   ids, is_masked, guess = _all_masked(1_000)
   is_masked = is_masked.at[0, :10].set(False)
   ids = ids.at[0, :10].set(7)
-  new, still = masked.step(jax.random.key(0), ids, is_masked, guess, 0.3, 0.0)
+  new, still = masked.step(
+    jax.random.key(0)[None], ids, is_masked, guess, 0.3, 0.0
+  )
   assert not still.any()
   np.testing.assert_array_equal(new[0, :10], 7)
   np.testing.assert_array_equal(new[0, 10:], guess.token_ids_BL[0, 10:])

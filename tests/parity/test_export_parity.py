@@ -209,8 +209,7 @@ def _sample(ours: Ours, given: Given, **changes: Any) -> np.ndarray:
     ours.params,
     jnp.asarray(ours.text.encode(ours.text.tokenise(PROMPTS, 24))),
     jnp.asarray(null),
-    key=given.key,
-    latents_shape=given.noise.shape,
+    jnp.asarray(given.noise),
     **{**SETTINGS, **changes},
   )
   return np.asarray(latents).transpose(0, 3, 1, 2)
@@ -284,9 +283,8 @@ def test_same_texts_under_greedy_unmasking(ours, theirs):
     ),
   ):
     mean, _ = ours.image.encode(seen)
-    tokens = sample(
-      ours.params, ours.text.params, mean, jax.random.key(0), ids, is_given
-    )
+    keys = jax.random.split(jax.random.key(0), len(ids))
+    tokens = sample(ours.params, ours.text.params, mean, keys, ids, is_given)
     want += prompts.decode(
       ours.text.tokenizer, np.asarray(tokens), is_given, eos_id=eos_id
     )

@@ -54,16 +54,15 @@ def _mean_of_text(text, cond):
 
 
 def _sample(apply, text, null, **overrides):
-  settings = {
-    "key": jax.random.key(0),
-    "latents_shape": SHAPE,
-    "steps": 3,
-    "guidance": 1.0,
-    "shift": 3.0,
-  }
+  settings = {"steps": 3, "guidance": 1.0, "shift": 3.0}
   return image.sample_images(
-    apply, jnp.float32(1), text, null, **settings | overrides
+    apply, jnp.float32(1), text, null, _noise(), **settings | overrides
   )
+
+
+def _noise(seed=0):
+  keys = jax.random.split(jax.random.key(seed), SHAPE[0])
+  return image.noise(keys, SHAPE[1:])
 
 
 @functools.cache
@@ -140,7 +139,7 @@ def test_image_guidance_needs_images():
 @functools.cache
 def _tiny_sampler(**overrides):
   model, params = _tiny()
-  settings = {"latents_shape": SHAPE, "steps": 2, "guidance": 5.0, "shift": 1.0}
+  settings = {"steps": 2, "guidance": 5.0, "shift": 1.0}
   return jax.jit(
     functools.partial(
       image.sample_images, model.apply, params, **settings | overrides
@@ -151,12 +150,16 @@ def _tiny_sampler(**overrides):
 def _sample_tiny(cond_BNHWC=None, **overrides):
   text, null = _features()
   sample = _tiny_sampler(**overrides)
-  return sample(text, null, key=jax.random.key(0), cond_BNHWC=cond_BNHWC)
+  return sample(text, null, _noise(), cond_BNHWC=cond_BNHWC)
 
 
 def test_rescale_is_applied():
-  rescaled = _sample_tiny(guidance_rescale=1.0)
-  assert rescaled.std() < 0.9 * _sample_tiny().std()
+  """Strong guidance blows the latents up; rescaled, it does not."""
+  strong = _sample_tiny(guidance=50.0)
+  rescaled = _sample_tiny(guidance=50.0, guidance_rescale=1.0)
+  plain = _sample_tiny(guidance=1.0)
+  assert strong.std() > 2 * plain.std()
+  np.testing.assert_allclose(rescaled.std(), plain.std(), rtol=0.5)
 
 
 def test_guidance_of_1_is_the_conditional_model_alone():
@@ -205,7 +208,7 @@ def test_pictures_of_a_batch_do_not_see_each_other():
   text, null = _features()
 
   def first_picture(text):
-    return jnp.sum(_tiny_sampler()(text, null, key=jax.random.key(0))[0])
+    return jnp.sum(_tiny_sampler()(text, null, _noise())[0])
 
   grads = np.asarray(jax.grad(first_picture)(text))
   assert np.abs(grads[0]).max() > 0
@@ -217,10 +220,19 @@ def test_inputs_that_do_not_fit_are_refused():
   apply = _flow_to(_mean_of_text)
   with pytest.raises(ValueError, match="null_features"):
     _sample(apply, text, None, guidance=2.0)
-  with pytest.raises(ValueError, match="batch of 3"):
-    _sample(apply, text, null, latents_shape=(3, *SHAPE[1:]))
+  with pytest.raises(ValueError, match="batch of 2, expected 1"):
+    _sample(apply, text[:1], null)
   with pytest.raises(ValueError, match="solver"):
     _sample(apply, text, null, solver="rk4")
+
+
+def test_noise_is_normal_and_each_row_by_its_key():
+  keys = jax.random.split(jax.random.key(0), 4)
+  rows = image.noise(keys, (32, 32, 4))
+  assert rows.shape == (4, 32, 32, 4) and rows.dtype == jnp.float32
+  assert abs(rows.mean()) < 0.02 and abs(rows.std() - 1) < 0.02
+  np.testing.assert_array_equal(rows[2:3], image.noise(keys[2:3], (32, 32, 4)))
+  assert (rows[0] != rows[1]).all()
 
 
 def test_latents_shape_of_a_picture():

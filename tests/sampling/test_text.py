@@ -40,13 +40,18 @@ def _knows_the_truth(calls=None, sharpness_L=None):
   return apply
 
 
+def _keys(seed):
+  return jax.random.split(jax.random.key(seed), B)
+
+
 def _sampler(apply, **overrides):
   settings = {"mask_id": MASK, "steps": 4} | overrides
   sample = text.make_sampler(apply, lambda none, ids: _encode(ids), **settings)
 
   def run(prompt_ids=TRUTH, prompt_mask=NOTHING, seed=0):
-    key = jax.random.key(seed)
-    out = sample(jnp.float32(1), (), LATENTS, key, prompt_ids, prompt_mask)
+    out = sample(
+      jnp.float32(1), (), LATENTS, _keys(seed), prompt_ids, prompt_mask
+    )
     jax.effects_barrier()
     return np.asarray(out)
 
@@ -156,7 +161,7 @@ def test_ancestral_tokens_follow_the_model():
     None,
     _encode,
     None,
-    key=jax.random.key(0),
+    keys_B=jax.random.split(jax.random.key(0), n),
     prompt_ids_BL=jnp.zeros((n, L), jnp.int32),
     prompt_mask_BL=jnp.zeros((n, L), bool),
     mask_id=MASK,
@@ -207,6 +212,58 @@ def _tiny():
   )
 
 
+def _half_sure(variables, latents, text_BLE, t_B, *, heads):
+  """Each text by itself, from what is shown of it and its picture."""
+  del variables, t_B, heads
+  token_V = jnp.arange(1, V + 1, dtype=jnp.float32)
+  shown = jnp.cumsum(text_BLE, axis=1) * token_V[None, None]
+  return types.SimpleNamespace(logits_BLV=jnp.sin(shown + latents[:, :1, 0]))
+
+
+@pytest.mark.parametrize("schedule", text.SCHEDULES)
+def test_a_text_does_not_depend_on_those_beside_it(schedule):
+  """Neighbours that are revealed at other steps make no new proposals here."""
+  n = 6
+  sample = text.make_sampler(
+    _half_sure,
+    lambda none, ids: _encode(ids),
+    mask_id=MASK,
+    steps=12,
+    schedule=schedule,
+  )
+  latents = jax.random.normal(jax.random.key(1), (n, 2, 2, 1), jnp.float32)
+  keys = jax.random.split(jax.random.key(0), n)
+  prompt = jnp.full((n, L), 3, jnp.int32)
+  # unequally many are open, so unequally many steps reveal something
+  given = jnp.arange(L)[None] < jnp.arange(n)[:, None]
+  together = np.asarray(sample(None, (), latents, keys, prompt, given))
+  assert len(np.unique(together, axis=0)) > 3
+  for i in range(n):
+    one = slice(i, i + 1)
+    alone = sample(None, (), latents[one], keys[one], prompt[one], given[one])
+    np.testing.assert_array_equal(together[one], alone)
+
+
+@pytest.mark.parametrize("schedule", text.SCHEDULES)
+def test_the_loop_ends_when_all_is_revealed(schedule, monkeypatch):
+  """And what it gives is what all the steps would have given."""
+  entered = []
+  fold_in = jax.random.fold_in
+
+  def counted(key, step):
+    jax.debug.callback(lambda i: entered.append(int(i)), step)
+    return fold_in(key, step)
+
+  given = jnp.arange(L)[None] < jnp.array([[L - 1], [L]])  # one open token
+  run = functools.partial(
+    _sampler(_knows_the_truth(), schedule=schedule, steps=4000), TRUTH, given
+  )
+  monkeypatch.setattr(jax.random, "fold_in", counted)
+  np.testing.assert_array_equal(run(), TRUTH)
+  # the surest token is revealed by the first step, a random one by any
+  assert max(entered) == 0 if schedule == "confidence" else max(entered) < 3999
+
+
 @pytest.mark.parametrize("schedule", text.SCHEDULES)
 def test_make_sampler_runs_the_real_network_jitted(schedule):
   model, params = _tiny()
@@ -222,7 +279,7 @@ def test_make_sampler_runs_the_real_network_jitted(schedule):
   given = jnp.broadcast_to(jnp.arange(L)[None] < 2, (B, L))
   latents = jax.random.normal(jax.random.key(4), (2, *LATENTS.shape))
   outputs = [
-    np.asarray(sample(params, table, x, jax.random.key(0), TRUTH, given))
+    np.asarray(sample(params, table, x, _keys(0), TRUTH, given))
     for x in (latents[0], latents[1], None)
   ]
   for out in outputs:

@@ -15,6 +15,7 @@ from unialign_jax import config as config_lib
 from unialign_jax import pipeline
 from unialign_jax import sharding
 from unialign_jax.data.sources import paraphrases
+from unialign_jax.diffusion import flow
 from unialign_jax.features import encoders
 from unialign_jax.features import null_prompt
 from unialign_jax.models import mmdit
@@ -45,8 +46,7 @@ def test_it_is_the_sampler(
     params,
     text.encode(text.tokenise(["a red circle"], length)),
     null_prompt.encode(text, length).features,
-    key=jax.random.key(6),
-    latents_shape=(1, *config.latent_shape),
+    image_sampling.noise(jax.random.key(6)[None], config.latent_shape),
     **config.sample.for_images(),
   )
   image = encoders.ImageEncoder.load(config.encoders.image)
@@ -78,6 +78,21 @@ def test_the_negative_prompt_and_the_settings_count(pipe: pipeline.Pipeline):
   assert _apart(plain, pipe.generate("a red circle", negative="blue")) > 0
   assert _apart(plain, pipe.generate("a red circle", guidance=5.0)) > 0
   assert pipe.generate("a red circle", size=32)[0].size == (32, 32)
+
+
+def test_a_picture_can_be_watched(pipe: pipeline.Pipeline, photo: Image.Image):
+  wanted = pipeline.Drawing(text="make it blue", pictures=(photo,), seed=4)
+  for solver in flow.SOLVERS:
+    settings = {"steps": 5, "solver": solver}
+    shown = list(pipe.watch(wanted, previews=3, **settings))
+    assert [(one.step, one.steps) for one in shown] == [(2, 5), (4, 5), (5, 5)]
+    final = [shown[-1].picture]
+    assert _apart(final, pipe.draw([wanted], **settings)) <= 1
+    assert _apart([shown[0].picture], final) > 0
+  (once,) = pipe.watch(wanted, previews=1, steps=5)
+  assert once.step == 5
+  with pytest.raises(ValueError, match="previews: got 0"):
+    next(pipe.watch(wanted, previews=0))
 
 
 def test_each_shape_compiles_once(pipe: pipeline.Pipeline):

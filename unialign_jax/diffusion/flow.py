@@ -24,6 +24,7 @@ The masked diffusion of `masked.py` has the same four verbs: `sample_t`,
 """
 
 from collections.abc import Callable
+from typing import NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -124,60 +125,78 @@ def step(
   return latents_BHWC + dt * velocity_BHWC.astype(dtype)
 
 
+class State(NamedTuple):
+  """Where a solver is, and what it sees there.
+
+  Attributes:
+    latents_BHWC: at the current time.
+    clean_BHWC: x^ of Eq. 4, the clean image that the last step implied.
+  """
+
+  latents_BHWC: jax.Array
+  clean_BHWC: jax.Array
+
+
+def start(noise_BHWC: jax.Array) -> State:
+  """The state at the first time, before any step."""
+  return State(noise_BHWC, jnp.zeros_like(noise_BHWC))
+
+
 def euler(
   velocity_fn: VelocityFn,
-  latents_BHWC: jax.Array,
+  state: State,
   t: jax.Array,
   t_next: jax.Array,
-) -> jax.Array:
+  weight: jax.Array,
+) -> State:
   """First order: one evaluation of the velocity."""
-  return step(velocity_fn(latents_BHWC, t), latents_BHWC, t, t_next)
+  del weight
+  latents = state.latents_BHWC
+  return _along(velocity_fn(latents, t), latents, t, t_next)
 
 
 def heun(
   velocity_fn: VelocityFn,
-  latents_BHWC: jax.Array,
+  state: State,
   t: jax.Array,
   t_next: jax.Array,
-) -> jax.Array:
+  weight: jax.Array,
+) -> State:
   """Second order: the mean of the velocities at both ends of the step."""
-  velocity = velocity_fn(latents_BHWC, t)
-  end = step(velocity, latents_BHWC, t, t_next)
+  del weight
+  latents = state.latents_BHWC
+  velocity = velocity_fn(latents, t)
+  end = step(velocity, latents, t, t_next)
   average = 0.5 * (velocity + velocity_fn(end, t_next))
-  return step(average, latents_BHWC, t, t_next)
+  return _along(average, latents, t, t_next)
 
 
 def dpmpp_2m(
   velocity_fn: VelocityFn,
-  latents_BHWC: jax.Array,
-  clean_BHWC: jax.Array,
+  state: State,
   t: jax.Array,
   t_next: jax.Array,
   weight: jax.Array,
-) -> tuple[jax.Array, jax.Array]:
+) -> State:
   """Second order from one evaluation and the one before, Eq. 7 and 8.
 
   Args:
     velocity_fn: (latents, t) -> velocity.
-    latents_BHWC: at time t.
-    clean_BHWC: the clean image that the step before implied.
+    state: at time t.
     t: current time.
     t_next: smaller time.
     weight: h / (2 h') of Eq. 8; 0 is Euler's step.
-
-  Returns:
-    The latents at t_next, and the clean image that this step implies.
   """
-  dtype = latents_BHWC.dtype
-  velocity = velocity_fn(latents_BHWC, t).astype(dtype)
-  clean = latents_BHWC - t.astype(dtype) * velocity
-  target = clean + weight.astype(dtype) * (clean - clean_BHWC)
+  latents = state.latents_BHWC
+  dtype = latents.dtype
+  clean = _clean(velocity_fn(latents, t), latents, t)
+  target = clean + weight.astype(dtype) * (clean - state.clean_BHWC)
   ratio = (t_next / t).astype(dtype)
-  return ratio * latents_BHWC + (1 - ratio) * target, clean
+  return State(ratio * latents + (1 - ratio) * target, clean)
 
 
-_ONE_STEP = {"euler": euler, "heun": heun}
-SOLVERS = (*_ONE_STEP, "dpmpp_2m")
+_STEPS = {"euler": euler, "heun": heun, "dpmpp_2m": dpmpp_2m}
+SOLVERS = tuple(_STEPS)
 
 
 def evaluations(solver: str, steps: int) -> int:
@@ -202,14 +221,58 @@ def timesteps(steps: int, shift: float) -> jax.Array:
   return shift * t / (1.0 + (shift - 1.0) * t)
 
 
+def weights(times_S: jax.Array) -> jax.Array:
+  """h / (2 h') of Eq. 8 for each step; 0 where it has to be Euler's.
+
+  That is the first step, which has none before it, and the last, to t = 0.
+  From t = 1 the first h' is infinite, so that the second step is Euler's too.
+
+  Args:
+    times_S: all times of a solution, [steps + 1].
+  """
+  inner = times_S[:-1]
+  h = jnp.diff(jnp.log1p(-inner) - jnp.log(inner))  # of all but the last step
+  weights = jnp.zeros(times_S.size - 1, jnp.float32)
+  return weights.at[1:-1].set(0.5 * h[1:] / h[:-1])
+
+
 def integrate(
   velocity_fn: VelocityFn,
-  latents_BHWC: jax.Array,
+  noise_BHWC: jax.Array,
   times_S: jax.Array,
   *,
   solver: str = "euler",
 ) -> jax.Array:
   """Follows the velocity through `times_S`, in one `lax.scan`.
+
+  Args:
+    velocity_fn: (latents, t) -> velocity.
+    noise_BHWC: at times_S[0].
+    times_S: decreasing, as `timesteps` returns.
+    solver: one of `SOLVERS`.
+
+  Returns:
+    latents_BHWC at times_S[-1].
+
+  Raises:
+    ValueError: for an unknown solver.
+  """
+  state = advance(
+    velocity_fn, start(noise_BHWC), times_S, weights(times_S), solver=solver
+  )
+  return state.latents_BHWC
+
+
+def advance(
+  velocity_fn: VelocityFn,
+  state: State,
+  times_S: jax.Array,
+  weights_S: jax.Array,
+  *,
+  solver: str,
+  to_the_end: bool = True,
+) -> State:
+  """A part of `integrate`: stretches in a row are the same as the whole.
 
   The last step is Euler's with every solver: a second-order step would ask
   for the velocity at t = 0, where the network was only ever trained to read
@@ -218,53 +281,47 @@ def integrate(
 
   Args:
     velocity_fn: (latents, t) -> velocity.
-    latents_BHWC: noise at times_S[0].
-    times_S: decreasing, as `timesteps` returns.
+    state: at times_S[0].
+    times_S: n + 1 of the times.
+    weights_S: `weights` of the n steps between them.
     solver: one of `SOLVERS`.
+    to_the_end: whether the last of these steps is the last of all.
 
   Raises:
     ValueError: for an unknown solver.
   """
   if solver not in SOLVERS:
     raise ValueError(f"solver: got {solver!r}, expected one of {SOLVERS}.")
-  if solver == "dpmpp_2m":
-    return _multistep(velocity_fn, latents_BHWC, times_S)
 
-  def body(latents: jax.Array, ends: tuple) -> tuple[jax.Array, None]:
-    return _ONE_STEP[solver](velocity_fn, latents, *ends), None
+  def body(state: State, now: tuple) -> tuple[State, None]:
+    return _STEPS[solver](velocity_fn, state, *now), None
 
-  num_scanned = times_S.size - (1 if solver == "euler" else 2)
-  starts, ends = times_S[:num_scanned], times_S[1 : num_scanned + 1]
-  latents_BHWC, _ = jax.lax.scan(body, latents_BHWC, (starts, ends))
-  if solver == "euler":
-    return latents_BHWC
-  return euler(velocity_fn, latents_BHWC, times_S[-2], times_S[-1])
+  steps = (times_S[:-1], times_S[1:], weights_S)
+  if not (solver == "heun" and to_the_end):
+    return jax.lax.scan(body, state, steps)[0]
+  before, last = ([x[part] for x in steps] for part in (slice(-1), -1))
+  state, _ = jax.lax.scan(body, state, tuple(before))
+  return euler(velocity_fn, state, *last)
 
 
-def _multistep(
-  velocity_fn: VelocityFn, latents_BHWC: jax.Array, times_S: jax.Array
+def _along(
+  velocity_BHWC: jax.Array,
+  latents_BHWC: jax.Array,
+  t: jax.Array,
+  t_next: jax.Array,
+) -> State:
+  """Eq. 5 and 4 with one velocity."""
+  return State(
+    step(velocity_BHWC, latents_BHWC, t, t_next),
+    _clean(velocity_BHWC, latents_BHWC, t),
+  )
+
+
+def _clean(
+  velocity_BHWC: jax.Array, latents_BHWC: jax.Array, t: jax.Array
 ) -> jax.Array:
-  """`integrate` with `dpmpp_2m`, which remembers one clean image."""
-
-  def body(state: tuple, now: tuple) -> tuple[tuple, None]:
-    return dpmpp_2m(velocity_fn, *state, *now), None
-
-  nothing = jnp.zeros_like(latents_BHWC)
-  steps = (times_S[:-1], times_S[1:], _weights(times_S))
-  (latents_BHWC, _), _ = jax.lax.scan(body, (latents_BHWC, nothing), steps)
-  return latents_BHWC
-
-
-def _weights(times_S: jax.Array) -> jax.Array:
-  """h / (2 h') of Eq. 8 for each step; 0 where it has to be Euler's.
-
-  That is the first step, which has none before it, and the last, to t = 0.
-  From t = 1 the first h' is infinite, so that the second step is Euler's too.
-  """
-  inner = times_S[:-1]
-  h = jnp.diff(jnp.log1p(-inner) - jnp.log(inner))  # of all but the last step
-  weights = jnp.zeros(times_S.size - 1, jnp.float32)
-  return weights.at[1:-1].set(0.5 * h[1:] / h[:-1])
+  dtype = latents_BHWC.dtype
+  return latents_BHWC - t.astype(dtype) * velocity_BHWC.astype(dtype)
 
 
 def _per_example(t_B: jax.Array, latents: jax.Array) -> jax.Array:

@@ -135,7 +135,7 @@ def token_log_prob(
 
 
 def propose(
-  key: jax.Array,
+  keys_B: jax.Array,
   logits_BLV: jax.Array,
   token_ids_BL: jax.Array,
   is_masked_BL: jax.Array,
@@ -146,7 +146,7 @@ def propose(
   """Draws the clean text from p_theta under SUBS, Eq. 2.
 
   Args:
-    key: used once; ignored at temperature 0.
+    keys_B: one a text, each used once; ignored at temperature 0.
     logits_BLV: the prediction from the masked text.
     token_ids_BL: the text so far.
     is_masked_BL: True where a token is to be guessed; others carry over.
@@ -163,7 +163,9 @@ def propose(
   if temperature == 0:
     guess_BL = jnp.argmax(allowed_BLV, axis=-1)
   else:
-    guess_BL = jax.random.categorical(key, allowed_BLV / temperature)
+    guess_BL = jax.vmap(jax.random.categorical)(
+      keys_B, allowed_BLV / temperature
+    )
   guess_BL = guess_BL.astype(token_ids_BL.dtype)
   log_prob_BL = token_log_prob(logits_BLV, guess_BL, mask_id)
   return Proposal(
@@ -173,7 +175,7 @@ def propose(
 
 
 def step(
-  key: jax.Array,
+  keys_B: jax.Array,
   token_ids_BL: jax.Array,
   is_masked_BL: jax.Array,
   proposal: Proposal,
@@ -188,7 +190,7 @@ def step(
   cache, and why it need not hold the [B, L, V] probabilities.
 
   Args:
-    key: used once.
+    keys_B: one a text, each used once.
     token_ids_BL: the text so far.
     is_masked_BL: True where it is still to be revealed.
     proposal: drawn from a prediction of exactly this text.
@@ -198,7 +200,7 @@ def step(
   Returns:
     token_ids_BL and is_masked_BL at t_next.
   """
-  draw_BL = jax.random.uniform(key, token_ids_BL.shape, jnp.float32)
+  draw_BL = _uniform(keys_B, token_ids_BL.shape[1])
   reveal_BL = is_masked_BL & (draw_BL * t < t - t_next)
   return (
     jnp.where(reveal_BL, proposal.token_ids_BL, token_ids_BL),
@@ -228,6 +230,13 @@ def step_by_confidence(
   return (
     jnp.where(reveal_BL, proposal.token_ids_BL, token_ids_BL),
     is_masked_BL & ~reveal_BL,
+  )
+
+
+def _uniform(keys_B: jax.Array, length: int) -> jax.Array:
+  """[B, length] fp32; each row from its own key alone."""
+  return jax.vmap(lambda key: jax.random.uniform(key, (length,), jnp.float32))(
+    keys_B
   )
 
 

@@ -5,9 +5,9 @@ nothing here knows the task. The loop over the steps is one `lax.scan`, so a
 jitted caller runs noise to latents without the host:
 
     sample = jax.jit(functools.partial(
-      sample_images, model.apply,
-      latents_shape=(8, 64, 64, 16), steps=28, guidance=7.0, shift=3.0))
-    latents = sample(params, text_BLE, null_BLE, key=key)
+      sample_images, model.apply, steps=28, guidance=7.0, shift=3.0))
+    noise_BHWC = noise(jax.random.split(key, 8), (64, 64, 16))
+    latents_BHWC = sample(params, text_BLE, null_BLE, noise_BHWC)
 """
 
 from collections.abc import Callable
@@ -45,24 +45,74 @@ def latents_shape(
   return batch, height // factor, width // factor, channels
 
 
+def noise(keys_B: jax.Array, shape: tuple[int, int, int]) -> jax.Array:
+  """Standard normal [B, H, W, C] fp32; each picture from its own key alone.
+
+  Args:
+    keys_B: one a picture.
+    shape: (H, W, C).
+  """
+  return jax.vmap(lambda key: jax.random.normal(key, shape, jnp.float32))(
+    keys_B
+  )
+
+
 def sample_images(
   model_apply: Callable[..., Any],
   params: Any,
   text_features: jax.Array,
   null_features: jax.Array | None,
+  noise_BHWC: jax.Array,
   *,
-  key: jax.Array,
-  latents_shape: tuple[int, int, int, int],
   steps: int,
-  guidance: float,
   shift: float,
-  cond_BNHWC: jax.Array | None = None,
   solver: str = "euler",
+  **guided_by: Any,
+) -> jax.Array:
+  """Samples scaled latents from noise.
+
+  Args:
+    model_apply: `MMDiT(config).apply`.
+    params: parameters of the network.
+    text_features: [B, L, E] of the prompts or instructions.
+    null_features: as `velocity` has it.
+    noise_BHWC: standard normal; nothing else is random.
+    steps: number of solver steps.
+    shift: timestep shift, 1 for none.
+    solver: one of `flow.SOLVERS`; see `flow.evaluations`.
+    **guided_by: the other arguments of `velocity`.
+
+  Returns:
+    latents_BHWC at t = 0, fp32.
+
+  Raises:
+    ValueError: for settings out of range, or inputs that do not fit together.
+  """
+  velocity_fn = velocity(
+    model_apply, params, text_features, null_features, **guided_by
+  )
+  if text_features.shape[0] != noise_BHWC.shape[0]:
+    raise ValueError(
+      f"noise_BHWC: got a batch of {noise_BHWC.shape[0]}, expected"
+      f" {text_features.shape[0]}, one per row of text_features."
+    )
+  times_S = flow.timesteps(steps, shift)
+  return flow.integrate(velocity_fn, noise_BHWC, times_S, solver=solver)
+
+
+def velocity(
+  model_apply: Callable[..., Any],
+  params: Any,
+  text_features: jax.Array,
+  null_features: jax.Array | None,
+  *,
+  guidance: float,
+  cond_BNHWC: jax.Array | None = None,
   guidance_rescale: float = 0.0,
   guidance_interval: tuple[float, float] = (0.0, 1.0),
   image_guidance: float | None = None,
-) -> jax.Array:
-  """Samples scaled latents from noise.
+) -> flow.VelocityFn:
+  """The velocity that a solver follows, guidance included.
 
   With guidance, conditional and unconditional run as one batch of 2 B; the
   condition images go to both halves, as training never drops them. With
@@ -76,29 +126,25 @@ def sample_images(
     text_features: [B, L, E] of the prompts or instructions.
     null_features: [L, E], [1, L, E] or [B, L, E] of " " (or of negative
       prompts); may be None when guidance is 1.
-    key: of the initial noise; nothing else is random.
-    latents_shape: (B, H, W, C).
-    steps: number of solver steps.
     guidance: scale, 1 for none: then the batch is not doubled.
-    shift: timestep shift, 1 for none.
     cond_BNHWC: clean scaled latents of N condition images.
-    solver: one of `flow.SOLVERS`; see `flow.evaluations`.
     guidance_rescale: factor of `guidance.rescale`, 0 for none.
     guidance_interval: times (low, high) at which guidance applies; elsewhere
       only the conditional half is computed.
     image_guidance: scale towards the condition images, Eq. 3 of guidance.py;
       None leaves them out of guidance.
 
-  Returns:
-    latents_BHWC at t = 0, fp32.
-
   Raises:
-    ValueError: for settings out of range, or inputs that do not fit together.
+    ValueError: as `sample_images`.
   """
   guidance_lib.check(guidance, guidance_rescale, guidance_interval)
   by_image = image_guidance is not None
   needs_null = guidance != 1.0 or by_image
-  _check_inputs(text_features, null_features, latents_shape, needs_null)
+  if null_features is None and needs_null:
+    raise ValueError(
+      'null_features: got None with guidance, expected the features of " "; or'
+      " set guidance to 1 and image_guidance to None."
+    )
   if by_image and (cond_BNHWC is None or image_guidance < 0):
     raise ValueError(
       f"image_guidance: got {image_guidance} with"
@@ -139,7 +185,7 @@ def sample_images(
       )
     )
     if by_image:
-      velocity = guidance_lib.combine_both(
+      combined = guidance_lib.combine_both(
         conditional,
         unconditional,
         network(latents_BHWC, t, null.astype(text_features.dtype), None),
@@ -147,37 +193,13 @@ def sample_images(
         image_guidance,
       )
     else:
-      velocity = guidance_lib.combine(conditional, unconditional, guidance)
-    return guidance_lib.rescale(velocity, conditional, guidance_rescale)
+      combined = guidance_lib.combine(conditional, unconditional, guidance)
+    return guidance_lib.rescale(combined, conditional, guidance_rescale)
 
   def sometimes_guided(latents_BHWC: jax.Array, t: jax.Array) -> jax.Array:
     active = guidance_lib.is_active(t, guidance_interval)
     return jax.lax.cond(active, guided, plain, latents_BHWC, t)
 
   if not needs_null:
-    velocity_fn = plain
-  elif guidance_interval == (0.0, 1.0):
-    velocity_fn = guided
-  else:
-    velocity_fn = sometimes_guided
-  noise_BHWC = jax.random.normal(key, latents_shape, jnp.float32)
-  times_S = flow.timesteps(steps, shift)
-  return flow.integrate(velocity_fn, noise_BHWC, times_S, solver=solver)
-
-
-def _check_inputs(
-  text_features: jax.Array,
-  null_features: jax.Array | None,
-  latents_shape: tuple[int, int, int, int],
-  needs_null: bool,
-) -> None:
-  if text_features.shape[0] != latents_shape[0]:
-    raise ValueError(
-      f"latents_shape: got a batch of {latents_shape[0]}, expected"
-      f" {text_features.shape[0]}, one per row of text_features."
-    )
-  if null_features is None and needs_null:
-    raise ValueError(
-      'null_features: got None with guidance, expected the features of " "; or'
-      " set guidance to 1 and image_guidance to None."
-    )
+    return plain
+  return guided if guidance_interval == (0.0, 1.0) else sometimes_guided

@@ -125,8 +125,9 @@ class Showcase:
       params,
       text_BLE,
       jnp.asarray(self._null),
-      key=jax.random.key(self._config.seed),
-      latents_shape=(text_BLE.shape[0], *self._config.latent_shape),
+      image_sampling.noise(
+        self._keys(text_BLE.shape[0]), self._config.latent_shape
+      ),
       cond_BNHWC=cond_BNHWC,
       **self._config.sample.for_images(),
     )
@@ -144,9 +145,12 @@ class Showcase:
       params,
       lambda ids: self._text.model.apply({"params": text_params}, ids),
       latents_BHWC,
-      key=jax.random.key(self._config.seed),
+      keys_B=self._keys(ids_BL.shape[0]),
       prompt_ids_BL=ids_BL,
       prompt_mask_BL=is_given_BL,
       mask_id=self._text.mask_id,
       **self._config.sample.for_texts(),
     )
+
+  def _keys(self, batch: int) -> jax.Array:
+    return jax.random.split(jax.random.key(self._config.seed), batch)

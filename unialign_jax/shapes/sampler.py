@@ -50,10 +50,10 @@ class Sampler:
       functools.partial(
         image_sampling.sample_images,
         model.apply,
-        latents_shape=(batch_size, *config.latent_shape),
         **config.sample.for_images(),
       )
     )
+    self._latent_shape = config.latent_shape
     self._write_ids = text_sampling.make_sampler(
       model.apply,
       lambda params, ids: self._text.model.apply({"params": params}, ids),
@@ -84,7 +84,7 @@ class Sampler:
         params,
         self._text.encode(ids_BL),
         self._null_LE,
-        key=jax.random.fold_in(jax.random.key(seed), number),
+        image_sampling.noise(self._keys(seed, number), self._latent_shape),
         cond_BNHWC=self._encode([conditions[i] for i in rows])
         if conditions
         else None,
@@ -109,7 +109,7 @@ class Sampler:
         params,
         self._text_params,
         self._encode([[pictures[i]] for i in rows])[:, 0],
-        jax.random.fold_in(jax.random.key(seed), number),
+        self._keys(seed, number),
         ids_BL,
         is_given_BL,
       )
@@ -120,6 +120,11 @@ class Sampler:
     """Texts through the tokenizer and back: as `write` would spell them."""
     ids_BL = self._text.tokenise(texts, self._length)
     return self._decode(ids_BL, np.zeros(ids_BL.shape, bool))
+
+  def _keys(self, seed: int, number: int) -> jax.Array:
+    """One a row of batch `number`."""
+    key = jax.random.fold_in(jax.random.key(seed), number)
+    return jax.random.split(key, self._batch_size)
 
   def _prompt(self, questions: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
     eos_id = self._text.eos_id

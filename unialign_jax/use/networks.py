@@ -5,13 +5,16 @@ settings; parameters are arguments and lie as `sharding.TABLE` says.
 """
 
 import functools
+from collections.abc import Iterator
 from typing import Any
 
 import flax.traverse_util
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from unialign_jax import sharding
+from unialign_jax.diffusion import flow
 from unialign_jax.features import placement
 from unialign_jax.models import mmdit
 from unialign_jax.sampling import image as image_sampling
@@ -57,6 +60,9 @@ class Networks:
     jit = functools.partial(jax.jit, out_shardings=self._everywhere)
     self._encode = jit(self._encode_text)
     self._draw = jit(self._draw_latents, static_argnames="settings")
+    self._advance = jit(
+      self._advance_state, static_argnames=("settings", "to_the_end")
+    )
     self._write = jit(self._write_tokens, static_argnames="settings")
 
   @property
@@ -68,7 +74,8 @@ class Networks:
   @property
   def num_compiled(self) -> int:
     """Functions compiled so far, one a shape."""
-    return sum(f._cache_size() for f in (self._encode, self._draw, self._write))
+    jitted = (self._encode, self._draw, self._advance, self._write)
+    return sum(f._cache_size() for f in jitted)
 
   def encode(self, ids_BL: np.ndarray) -> np.ndarray:
     """Features [B, L, E] of token ids; B is a multiple of `shares`."""
@@ -92,6 +99,44 @@ class Networks:
       settings=settings,
     )
     return jax.device_get(drawn)
+
+  def watch(
+    self,
+    text_BLE: np.ndarray,
+    null_BLE: np.ndarray,
+    seeds_B: np.ndarray,
+    cond_BNHWC: np.ndarray | None,
+    settings: settings_lib.ImageSettings,
+    previews: int,
+  ) -> Iterator[tuple[int, np.ndarray]]:
+    """`draw` in up to `previews` stretches.
+
+    Yields:
+      The number of steps done, and the clean latents [B, H, W, C] that they
+      imply; the last are those of `draw`.
+    """
+    text, null = self._put(text_BLE), self._put(null_BLE)
+    cond = None if cond_BNHWC is None else self._put(cond_BNHWC)
+    times_S = flow.timesteps(settings.steps, settings.shift)
+    weights_S = flow.weights(times_S)
+    state = flow.start(self._noise(self._put(seeds_B), settings.size))
+    stretch = -(-settings.steps // previews)
+    for done in range(0, settings.steps, stretch):
+      stop = min(done + stretch, settings.steps)
+      is_last = stop == settings.steps
+      state = self._advance(
+        self._params,
+        state,
+        text,
+        null,
+        cond,
+        times_S[done : stop + 1],
+        weights_S[done:stop],
+        settings=settings,
+        to_the_end=is_last,
+      )
+      shown = state.latents_BHWC if is_last else state.clean_BHWC
+      yield stop, jax.device_get(shown)
 
   def write(
     self,
@@ -122,6 +167,19 @@ class Networks:
 
     return placement.keep_apart(apply, self._examples)(text_params, ids_BL)
 
+  def _noise(self, seeds_B: jax.Array, size: int) -> jax.Array:
+    """[B, H, W, C]; a picture does not depend on its neighbours."""
+    config = self._model.config
+    _, *shape = image_sampling.latents_shape(
+      len(seeds_B),
+      size,
+      size,
+      factor=self._factor,
+      channels=config.in_channels,
+      patch=config.patch_size,
+    )
+    return image_sampling.noise(jax.vmap(jax.random.key)(seeds_B), tuple(shape))
+
   def _draw_latents(
     self,
     params: Any,
@@ -132,34 +190,46 @@ class Networks:
     *,
     settings: settings_lib.ImageSettings,
   ) -> jax.Array:
-    shape = image_sampling.latents_shape(
-      1,
-      settings.size,
-      settings.size,
-      factor=self._factor,
-      channels=self._model.config.in_channels,
-      patch=self._model.config.patch_size,
+    return image_sampling.sample_images(
+      self._model.apply,
+      params,
+      text_BLE,
+      null_BLE,
+      self._noise(seeds_B, settings.size),
+      cond_BNHWC=cond_BNHWC,
+      **settings.for_solver(),
+      **settings.for_guidance(),
     )
 
-    def draw(
-      text_LE: jax.Array,
-      null_LE: jax.Array,
-      seed: jax.Array,
-      cond_NHWC: jax.Array | None,
-    ) -> jax.Array:
-      return image_sampling.sample_images(
-        self._model.apply,
-        params,
-        text_LE[None],
-        null_LE[None],
-        key=jax.random.key(seed),
-        latents_shape=shape,
-        cond_BNHWC=None if cond_NHWC is None else cond_NHWC[None],
-        **settings.for_sampler(),
-      )[0]
-
-    # Noise by its own seed: a picture does not depend on its neighbours.
-    return jax.vmap(draw)(text_BLE, null_BLE, seeds_B, cond_BNHWC)
+  def _advance_state(
+    self,
+    params: Any,
+    state: flow.State,
+    text_BLE: jax.Array,
+    null_BLE: jax.Array,
+    cond_BNHWC: jax.Array | None,
+    times_S: jax.Array,
+    weights_S: jax.Array,
+    *,
+    settings: settings_lib.ImageSettings,
+    to_the_end: bool,
+  ) -> flow.State:
+    velocity_fn = image_sampling.velocity(
+      self._model.apply,
+      params,
+      text_BLE,
+      null_BLE,
+      cond_BNHWC=cond_BNHWC,
+      **settings.for_guidance(),
+    )
+    return flow.advance(
+      velocity_fn,
+      state,
+      times_S,
+      weights_S,
+      solver=settings.solver,
+      to_the_end=to_the_end,
+    )
 
   def _write_tokens(
     self,
@@ -177,7 +247,8 @@ class Networks:
       params,
       lambda ids_BL: self._encode_text(text_params, ids_BL),
       latents_BHWC,
-      key=jax.random.key(seed),
+      # The same for all: a text does not depend on its place in the batch.
+      keys_B=jnp.broadcast_to(jax.random.key(seed), len(ids_BL)),
       prompt_ids_BL=ids_BL,
       prompt_mask_BL=is_given_BL,
       mask_id=self._text.mask_id,

@@ -3,6 +3,7 @@
 import io
 import os
 import pathlib
+from collections.abc import Sequence
 
 import numpy as np
 from PIL import Image
@@ -11,6 +12,7 @@ from PIL import ImageOps
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import framing
 from unialign_jax.data.sources import pictures
+from unialign_jax.features import encoders
 
 Picture = Image.Image | np.ndarray | bytes | str | os.PathLike
 # What PNG does not hold; Pillow's own conversion is what viewers show.
@@ -31,6 +33,26 @@ def square(picture: Picture, side: int, policy: str) -> np.ndarray:
   """
   (framed,) = framing.frame([_pixels(picture)], side, policy)
   return framed
+
+
+def latents(
+  image_encoder: encoders.ImageEncoder,
+  rows: Sequence[Sequence[Picture]],
+  side: int,
+  policy: str,
+) -> np.ndarray | None:
+  """Clean scaled latents [B, N, H, W, C] of B rows of N pictures each.
+
+  None where the rows have no pictures.
+
+  Raises:
+    ValueError: as `square`.
+  """
+  flat = [square(picture, side, policy) for row in rows for picture in row]
+  if not flat:
+    return None
+  mean_BHWC, _ = image_encoder.encode(np.stack(flat))
+  return mean_BHWC.reshape(len(rows), -1, *mean_BHWC.shape[1:])
 
 
 def _pixels(picture: Picture) -> np.ndarray:

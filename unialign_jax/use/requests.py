@@ -1,8 +1,11 @@
 """What is asked of a pipeline: pictures and texts that are wanted, in rows."""
 
 import dataclasses
+from collections.abc import Iterator
 from collections.abc import Sequence
 from typing import Any
+
+from PIL import Image
 
 from unialign_jax.features import tokens
 from unialign_jax.use import pictures_in
@@ -36,6 +39,15 @@ class Writing:
   question: str = ""
 
 
+@dataclasses.dataclass(frozen=True, kw_only=True)
+class Shown:
+  """A picture on its way: after `step` of `steps` steps of the solver."""
+
+  step: int
+  steps: int
+  picture: Image.Image
+
+
 def with_turns(question: str, turns: Turns) -> str:
   """A question after earlier ones and their answers, in the one format.
 
@@ -57,6 +69,43 @@ def is_several(value: Any) -> bool:
 def as_list(value: Any) -> list[Any]:
   """What a caller gave, one thing or several, as a list."""
   return list(value) if is_several(value) else [value]
+
+
+def drawings(
+  texts: Sequence[str],
+  pictures: Sequence[Sequence[Picture]],
+  *,
+  n: int,
+  seed: int,
+  negative: str,
+) -> list[Drawing]:
+  """`n` pictures of each pair of text and condition images.
+
+  Raises:
+    ValueError: as `paired`.
+  """
+  return [
+    Drawing(text=text, pictures=shown, negative=negative, seed=seed + k)
+    for text, shown in paired("text", texts, "image", pictures)
+    for k in range(n)
+  ]
+
+
+def in_batches(
+  rows: Sequence[Any], most: int, shares: int
+) -> Iterator[list[Any]]:
+  """Batches of few sizes, so few compilations; the last row fills up.
+
+  Args:
+    rows: of anything.
+    most: size of the largest batch, a multiple of `shares`.
+    shares: each batch has a multiple of so many rows.
+  """
+  size = 1 << max(len(rows) - 1, 0).bit_length()
+  size = min(most, -(-size // shares) * shares)
+  for start in range(0, len(rows), size):
+    chunk = list(rows[start : start + size])
+    yield chunk + chunk[-1:] * (size - len(chunk))
 
 
 def paired(

@@ -43,13 +43,18 @@ class ImageSettings:
     flow.timesteps(self.steps, self.shift)
     _one_of("solver", self.solver, tuple(flow.SOLVERS))
 
-  def for_sampler(self) -> dict[str, Any]:
-    """Arguments of `sample_images`."""
-    named = dataclasses.asdict(self)
-    del named["size"]
-    if named["image_guidance"] is None:
-      del named["image_guidance"]
-    return named
+  def for_solver(self) -> dict[str, Any]:
+    """Arguments of `sample_images` that are not those of `velocity`."""
+    return {"steps": self.steps, "shift": self.shift, "solver": self.solver}
+
+  def for_guidance(self) -> dict[str, Any]:
+    """Arguments of `sampling.image.velocity`."""
+    return {
+      "guidance": self.guidance,
+      "guidance_rescale": self.guidance_rescale,
+      "guidance_interval": self.guidance_interval,
+      "image_guidance": self.image_guidance,
+    }
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
