@@ -11,6 +11,8 @@ setuptools.setup(
   package_data={
     "unialign_jax.data.sources.paraphrases": ["*.txt"],
     "unialign_jax.shapes.weights": [
+      "README.md",
+      "*.json",
       "*/*.json",
       "*/*.safetensors",
     ],
@@ -45,12 +47,17 @@ setuptools.setup(
   extras_require={
     # Qwen2.5-VL features; torch brings the device build of the user's choice.
     "encoders": ["torch", "transformers>=5"],
+    # A web page over the model.
+    "demo": ["gradio>=6"],
     # Captions from an OpenAI-compatible endpoint.
     "recaption": ["openai"],
     "test": [
       "diffusers",
+      "gradio>=6",
       "hypothesis",
       "openai",
+      # Drives the Chromium of the system; brings none.
+      "playwright",
       "pytest",
       "pytest-timeout",
       "ruff",

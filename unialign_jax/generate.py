@@ -56,6 +56,9 @@ _SETTINGS = {
   "steps": flags.DEFINE_integer("steps", None, "Of the solver.", 1),
   "guidance": flags.DEFINE_float("guidance", None, "Scale, 1 for none."),
   "shift": flags.DEFINE_float("shift", None, "Of the times, 1 for none."),
+  "preset": flags.DEFINE_enum(
+    "preset", None, list(settings_lib.PRESETS), "Solver and steps together."
+  ),
   "solver": flags.DEFINE_enum(
     "solver", None, list(flow.SOLVERS), "Of the flow."
   ),

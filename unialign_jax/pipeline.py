@@ -52,6 +52,7 @@ class Pipeline:
     image_settings: defaults of pictures; every method that draws takes their
       names as keyword arguments (`ImageSettings`).
     text_settings: defaults of texts (`TextSettings`), likewise.
+    texts: what tokenises prompts; it says what would be cut off one.
   """
 
   def __init__(
@@ -74,7 +75,7 @@ class Pipeline:
     )
     shares = self._networks.shares
     self.batch_size = -(-batch_size // shares) * shares
-    self._texts = texts_lib.Texts(loaded.text, self._length, self._encode_text)
+    self.texts = texts_lib.Texts(loaded.text, self._length, self._encode_text)
 
   @classmethod
   def load(
@@ -142,7 +143,7 @@ class Pipeline:
       seed: of the first picture of each prompt.
       negative: what guidance leads away from.
       **settings: of `ImageSettings`: steps, guidance, shift, size (pixels),
-        solver, guidance_rescale, guidance_interval, image_guidance.
+        solver, guidance_rescale, guidance_interval, image_guidance; or preset.
 
     Returns:
       RGB, n of the first prompt, then n of the next.
@@ -284,10 +285,8 @@ class Pipeline:
     asked = [requests.with_turns(q, turns) for q in requests.as_list(question)]
     pairs = requests.paired("image", requests.as_list(image), "question", asked)
     written = self.write([Writing(*p) for p in pairs], seed=seed, **settings)
-    single = not requests.is_several(image) and not requests.is_several(
-      question
-    )
-    return written[0] if single else written
+    several = requests.is_several(image) or requests.is_several(question)
+    return written if several else written[0]
 
   def draw(
     self, wanted: Sequence[Drawing], **settings: Any
@@ -370,8 +369,8 @@ class Pipeline:
   ) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None]:
     """Features of the texts and of what to avoid, seeds, and pictures."""
     return (
-      self._texts.features([one.text for one in rows]),
-      self._texts.features([one.negative for one in rows]),
+      self.texts.features([one.text for one in rows]),
+      self.texts.features([one.negative for one in rows]),
       np.array([one.seed for one in rows], np.uint32),
       self._latents([one.pictures for one in rows], chosen.size),
     )

@@ -39,14 +39,14 @@ def test_text_encoder_learns_is_written_and_repeats_itself(tmp_path):
   losses = [float(x.split()[3].strip(",")) for x in lines if "loss" in x]
   assert losses[-1] < losses[0] - 0.5
   text = encoders.TextEncoder.load(
-    tmp_path / "a" / "text_encoder", tmp_path / "a" / "tokenizer"
+    tmp_path / "a" / "text_encoder_3", tmp_path / "a" / "tokenizer_3"
   )
   assert text.vocab_size == text.config.vocab_size
 
   assert _train_text(tmp_path / "b") == lines
-  again = tensors.Tensors(tmp_path / "b" / "text_encoder", "model")
+  again = tensors.Tensors(tmp_path / "b" / "text_encoder_3", "model")
   for name, tensor in again.items():
-    first = tensors.Tensors(tmp_path / "a" / "text_encoder", "model")[name]
+    first = tensors.Tensors(tmp_path / "a" / "text_encoder_3", "model")[name]
     np.testing.assert_array_equal(tensor, first)
 
 

@@ -34,6 +34,7 @@ def test_it_is_the_run(
 ):
   got = pipeline.Pipeline.load(folder)
   assert got.image_settings == pipe.image_settings
+  assert got.text_settings == pipe.text_settings
   for one, other in (
     (got.generate("a ring", n=2), pipe.generate("a ring", n=2)),
     (got.edit(photo, "red"), pipe.edit(photo, "red")),

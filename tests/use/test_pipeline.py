@@ -80,6 +80,14 @@ def test_the_negative_prompt_and_the_settings_count(pipe: pipeline.Pipeline):
   assert pipe.generate("a red circle", size=32)[0].size == (32, 32)
 
 
+def test_a_preset_is_its_settings(pipe: pipeline.Pipeline):
+  fast = pipe.generate("a red circle", preset="fast")
+  settings = {"solver": "dpmpp_2m", "steps": 8}
+  assert _apart(fast, pipe.generate("a red circle", **settings)) == 0
+  less = pipe.generate("a red circle", preset="fast", steps=3)
+  assert _apart(less, fast) > 0
+
+
 def test_a_picture_can_be_watched(pipe: pipeline.Pipeline, photo: Image.Image):
   wanted = pipeline.Drawing(text="make it blue", pictures=(photo,), seed=4)
   for solver in flow.SOLVERS:
@@ -182,6 +190,7 @@ def test_what_is_cut_is_said(pipe: pipeline.Pipeline):
     ({"stpes": 3}, "did you mean steps"),
     ({"steps": 0}, "steps"),
     ({"solver": "magic"}, "solver: got 'magic'"),
+    ({"preset": "slow"}, "preset: got 'slow', expected one of"),
     ({"size": 60}, "multiples of 16"),
     ({"prompt": "a <extra_id_0>"}, "expected clean text"),
   ],

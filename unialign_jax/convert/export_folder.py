@@ -202,11 +202,15 @@ def _write_pipeline(
   else:
     references = encoder_folders.references(config.encoders)
     parts = {name: [None, None] for name in references}
-  # diffusers looks for code beside what it is the code of.
+  copy_code(folder)
+  _write_index(folder, config, parts, references)
+
+
+def copy_code(folder: pathlib.Path) -> None:
+  """Puts the PyTorch files where diffusers looks: beside what they read."""
   shutil.copyfile(_CODE / f"{_PIPELINE}.py", folder / f"{_PIPELINE}.py")
   code = f"{_TRANSFORMER}.py"
   shutil.copyfile(_CODE / code, folder / "transformer" / code)
-  _write_index(folder, config, parts, references)
 
 
 def _write_index(
@@ -241,6 +245,8 @@ def _write_index(
       "steps": config.sample.steps,
       "guidance": config.sample.guidance,
       "text_steps": config.sample.text_steps,
+      "text_schedule": config.sample.text_schedule,
+      "text_temperature": config.sample.text_temperature,
       "references": references,
     },
   )

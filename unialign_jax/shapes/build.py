@@ -21,8 +21,17 @@ from unialign_jax.data import sample as sample_lib
 from unialign_jax.shapes import builder
 from unialign_jax.shapes import feature_sets
 
-_DEFAULT_TRAIN = {"text_to_image": 8000}
-_DEFAULT_TRAIN_OTHERS = 1500
+# Training samples by world and task; OTHERS for tasks that are not named.
+_OTHERS = "others"
+_DEFAULT_TRAIN = {
+  "plain": {"text_to_image": 8000, _OTHERS: 1500},
+  "wide": {
+    "text_to_image": 24_000,
+    "edit": 12_000,
+    "understanding": 8000,
+    _OTHERS: 4000,
+  },
+}
 _OUT = flags.DEFINE_string(
   "out", "runs/shapes/features", "Folder of the feature sets."
 )
@@ -32,8 +41,13 @@ _DATA_DIR = flags.DEFINE_string(
 _TRAIN = flags.DEFINE_integer(
   "train",
   None,
-  f"Training samples of each task; by default {_DEFAULT_TRAIN} and"
-  f" {_DEFAULT_TRAIN_OTHERS} of the others.",
+  f"Training samples of each task; by default of the world: {_DEFAULT_TRAIN}.",
+)
+_WORLD = flags.DEFINE_enum(
+  "world",
+  "plain",
+  list(feature_sets.WORLDS),
+  "What scenes are drawn: what is learned in minutes, or in an hour.",
 )
 _VALIDATION = flags.DEFINE_integer(
   "validation", 200, "Validation samples of each task."
@@ -74,14 +88,15 @@ def main(argv: Sequence[str]) -> None:
 def _config(task: str) -> builder.ShapesConfig:
   train = _TRAIN.value
   if train is None:
-    train = _DEFAULT_TRAIN.get(task, _DEFAULT_TRAIN_OTHERS)
+    counts = _DEFAULT_TRAIN[_WORLD.value]
+    train = counts.get(task, counts[_OTHERS])
   return builder.ShapesConfig(
     task=task,
     train=train,
     validation=_VALIDATION.value,
     test=_TEST.value,
     seed=_SEED.value,
-    world=feature_sets.WORLD,
+    world=feature_sets.WORLDS[_WORLD.value],
   )
 
 

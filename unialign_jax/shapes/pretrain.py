@@ -5,9 +5,9 @@
 Makes samples of every task, builds the tokenizer, trains the T5 encoder and
 the autoencoder (about ten minutes on two cores), and writes
 
-  FOLDER/text_encoder  config.json, model.safetensors
-  FOLDER/tokenizer     tokenizer.json, tokenizer_config.json
-  FOLDER/vae           config.json, diffusion_pytorch_model.safetensors
+  FOLDER/text_encoder_3  config.json, model.safetensors
+  FOLDER/tokenizer_3     tokenizer.json, tokenizer_config.json
+  FOLDER/vae             config.json, diffusion_pytorch_model.safetensors
 
 in half precision and Hugging Face layout, so that transformers and diffusers
 load the same folders. The last lines report what was reached on held-out
@@ -182,7 +182,7 @@ def train_text(
 ) -> None:
   """Builds the tokenizer, trains the T5 encoder, writes both."""
   tokenizer = tokenizer_lib.build(WORDS)
-  tokenizer_lib.save(tokenizer, folder / "tokenizer")
+  tokenizer_lib.save(tokenizer, folder / "tokenizer_3")
 
   def tokenise(chosen: Sequence[sample_lib.Sample]) -> np.ndarray:
     texts = texts_of(chosen)
@@ -198,7 +198,8 @@ def train_text(
     seed=seed,
     log=log,
   )
-  write_text_encoder(folder / "text_encoder", recipe.config(vocab_size), params)
+  described = recipe.config(vocab_size)
+  write_text_encoder(folder / "text_encoder_3", described, params)
   log(f"text: accuracy on masked tokens of held-out texts {accuracy:.3f}")
 
 

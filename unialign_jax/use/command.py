@@ -18,15 +18,23 @@ class Broken(Exception):
   """Some of the work could not be done; each piece has been named."""
 
 
-def define_model() -> Callable[[], dict[str, Any]]:
+def define_model(
+  default: str | None = None,
+) -> Callable[[], dict[str, Any]]:
   """Defines the flags that say which model, and how it runs.
+
+  Args:
+    default: the model where none is named; None asks for one.
 
   Returns:
     What gives the arguments of `Pipeline.load`, once flags are parsed.
   """
   holders = {
     "path": flags.DEFINE_string(
-      "model", None, "Workdir, exported folder or hub id.", required=True
+      "model",
+      default,
+      'Workdir, exported folder or hub id; "shapes" comes with the package.',
+      required=default is None,
     ),
     "dtype": flags.DEFINE_enum(
       "dtype", None, ["float32", "bfloat16"], "Of the networks."

@@ -23,6 +23,14 @@ from unialign_jax.models import mmdit
 _STEM = "diffusion_pytorch_model"
 _INDEX = "model_index.json"
 _ALIGN = "align_"
+# Of config.sample, in model_index.json; the shift is the scheduler's.
+_SETTINGS = (
+  "steps",
+  "guidance",
+  "text_steps",
+  "text_schedule",
+  "text_temperature",
+)
 # config.encoders' names of what diffusers calls otherwise
 _PARTS = {
   "text": ("text_encoder_3", "model", ("config.json",)),
@@ -80,8 +88,7 @@ def describe(path: str | os.PathLike) -> Described:
     index = json.loads((root / _INDEX).read_text())
   defaults = config_lib.load_file("base.py")
   sample = defaults.sample.to_dict()
-  known = ("steps", "guidance", "text_steps")
-  sample |= {key: index[key] for key in known if key in index}
+  sample |= {key: index[key] for key in _SETTINGS if key in index}
   if index:
     scheduler = hub.folder(path, "scheduler", files=("scheduler_config.json",))
     read = json.loads((scheduler / "scheduler_config.json").read_text())

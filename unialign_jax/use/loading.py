@@ -1,13 +1,14 @@
 """A model ready to be placed: from a run here, or from an exported folder.
 
 A name is a workdir (`config.json` and `checkpoints/`), a folder in diffusers
-layout (`transformer/`, `vae/`, `text_encoder_3/`, `tokenizer_3/`), or the hub
-id of one, as `features.hub` reads it.
+layout (`transformer/`, `vae/`, `text_encoder_3/`, `tokenizer_3/`), the hub id
+of one, as `features.hub` reads it, or `SHIPPED`.
 """
 
 import dataclasses
 import os
 import pathlib
+from importlib import resources
 from typing import Any
 
 import jax
@@ -18,6 +19,9 @@ from unialign_jax.features import encoders as encoders_lib
 from unialign_jax.models import mmdit
 from unialign_jax.use import exported
 from unialign_jax.use import settings as settings_lib
+
+# The Shapes model that comes with the package, where no folder has this name.
+SHIPPED = "shapes"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
@@ -49,12 +53,13 @@ def load(path: str | os.PathLike) -> tuple[mmdit.MMDiT, Any]:
   """The network alone: (model, params), to be called as `model.apply`.
 
   Args:
-    path: workdir, exported folder or hub id; of a workdir the averaged
-      weights of its latest checkpoint.
+    path: workdir, exported folder, hub id or "shapes"; of a workdir the
+      averaged weights of its latest checkpoint.
 
   Raises:
     ValueError: neither of them, or weights that do not fit.
   """
+  path = place(path)
   if is_workdir(path):
     config, params = checkpoint.load_params(path)
     return mmdit.MMDiT(config.model), params
@@ -84,14 +89,15 @@ def load_all(
   Raises:
     ValueError: files missing, weights or encoders that do not fit.
   """
-  if is_workdir(path):
-    config, params = checkpoint.load_params(path, step=step, ema=ema)
+  root = place(path)
+  if is_workdir(root):
+    config, params = checkpoint.load_params(root, step=step, ema=ema)
     model, sample = config.model, config.sample
     names = dataclasses.asdict(config.encoders)
     size, length = config.data.resolution, config.data.text_length
   else:
-    model, params = exported.load_network(path, dtype)
-    found = exported.describe(path)
+    model, params = exported.load_network(root, dtype)
+    found = exported.describe(root)
     sample, names = found.sample, found.encoders
     size, length = found.resolution, found.text_length
   model = dataclasses.replace(model, dtype=dtype or model.dtype)
@@ -114,6 +120,18 @@ def load_all(
 def is_workdir(path: str | os.PathLike) -> bool:
   """Whether a folder here holds a run (or imported weights)."""
   return (pathlib.Path(path) / checkpoint.FOLDER).is_dir()
+
+
+def is_shipped(path: str | os.PathLike) -> bool:
+  """Whether a name means the model that comes with the package."""
+  return os.fspath(path) == SHIPPED and not pathlib.Path(path).exists()
+
+
+def place(path: str | os.PathLike) -> str | os.PathLike:
+  """Where a model is: the name itself, but for `SHIPPED`."""
+  if not is_shipped(path):
+    return path
+  return str(resources.files("unialign_jax") / "shapes" / "weights")
 
 
 def _narrowed(params: Any, dtype: jnp.dtype) -> Any:

@@ -10,6 +10,14 @@ from unialign_jax.diffusion import flow
 from unialign_jax.sampling import guidance as guidance_lib
 from unialign_jax.sampling import text as text_sampling
 
+# Few steps, or the most that can be had of a model; docs/sampling.md has what
+# each reaches. Given as `preset`, and overridden by what is given beside it.
+PRESETS = {
+  "draft": {"solver": "dpmpp_2m", "steps": 4},
+  "fast": {"solver": "dpmpp_2m", "steps": 8},
+  "best": {"solver": "heun", "steps": 28},
+}
+
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
 class ImageSettings:
@@ -93,9 +101,15 @@ def for_texts(sample: config_lib.SampleConfig) -> TextSettings:
 def changed(defaults: Any, given: Mapping[str, Any]) -> Any:
   """Settings with what a caller gave; None leaves the default.
 
+  Args:
+    defaults: `ImageSettings` or `TextSettings`.
+    given: values by name; for pictures also "preset", one of `PRESETS`.
+
   Raises:
     ValueError: a name that is none of the settings, or a value out of range.
   """
+  if isinstance(defaults, ImageSettings):
+    defaults, given = _preset(defaults, given)
   names = [field.name for field in dataclasses.fields(defaults)]
   for name in given:
     if name not in names:
@@ -106,6 +120,18 @@ def changed(defaults: Any, given: Mapping[str, Any]) -> Any:
   if "guidance_interval" in kept:
     kept["guidance_interval"] = tuple(kept["guidance_interval"])
   return dataclasses.replace(defaults, **kept)
+
+
+def _preset(
+  defaults: ImageSettings, given: Mapping[str, Any]
+) -> tuple[ImageSettings, dict[str, Any]]:
+  """Defaults with a preset on them, and what else was given."""
+  rest = dict(given)
+  name = rest.pop("preset", None)
+  if name is None:
+    return defaults, rest
+  _one_of("preset", name, tuple(PRESETS))
+  return dataclasses.replace(defaults, **PRESETS[name]), rest
 
 
 def _one_of(name: str, got: str, known: tuple[str, ...]) -> None:

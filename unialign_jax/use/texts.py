@@ -66,21 +66,25 @@ class Texts:
       ValueError: a text with the mask token in it.
     """
     for text in texts:
-      ids = self._encoder.tokenizer(text)["input_ids"]
-      if self._encoder.mask_id in ids:
+      if self._encoder.mask_id in self._encoder.tokenizer(text)["input_ids"]:
         raise ValueError(
           f"text: got {encoders_lib.MASK_TOKEN} in {text!r}, expected clean"
           " text, as it stands for what is to be written; remove it."
         )
-      if len(ids) > self._length:
-        cut = self._encoder.tokenizer.decode(ids[self._length - 1 : -1])
-        warnings.warn(
-          f"the text {_short(text)!r} has {len(ids)} tokens and the model reads"
-          f" {self._length}; cut: {cut!r}",
-          TruncationWarning,
-          stacklevel=2,
-        )
+      if message := self.truncation(text):
+        warnings.warn(message, TruncationWarning, stacklevel=2)
     return self._encoder.tokenise(texts, self._length)
+
+  def truncation(self, text: str) -> str:
+    """What of a text the model does not read, in words; "" if it fits."""
+    ids = self._encoder.tokenizer(text)["input_ids"]
+    if len(ids) <= self._length:
+      return ""
+    cut = self._encoder.tokenizer.decode(ids[self._length - 1 : -1])
+    return (
+      f"the text {_short(text)!r} has {len(ids)} tokens and the model reads"
+      f" {self._length}; cut: {cut!r}"
+    )
 
 
 def _short(text: str) -> str:

@@ -46,9 +46,8 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     tokenizer_3: its tokenizer.
     resolution: default side of pictures, pixels.
     text_length: L, tokens of every text, as in training.
-    steps: default number of Euler steps.
-    guidance: default scale of classifier-free guidance, 1 for none.
-    text_steps: default number of unmasking steps.
+    steps, guidance: defaults of `__call__`: Euler steps, scale of guidance.
+    text_steps, text_schedule, text_temperature: defaults of `caption`.
     references: for components that are not in the folder, by name, the
       arguments of `from_pretrained` that load them.
   """
@@ -68,14 +67,13 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     steps: int = 28,
     guidance: float = 7.0,
     text_steps: int = 64,
+    text_schedule: str = "ancestral",
+    text_temperature: float = 1.0,
     references: dict[str, Any] | None = None,
   ):
     super().__init__()
-    parts = {
-      "vae": vae,
-      "text_encoder_3": text_encoder_3,
-      "tokenizer_3": tokenizer_3,
-    }
+    names = self._optional_components
+    parts = dict(zip(names, (vae, text_encoder_3, tokenizer_3)))
     for name, where in (references or {}).items():
       if parts[name] is None:
         parts[name] = _load(name, where, transformer.dtype)
@@ -86,6 +84,8 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
       steps=steps,
       guidance=guidance,
       text_steps=text_steps,
+      text_schedule=text_schedule,
+      text_temperature=text_temperature,
       references=references,
     )
     vae = parts["vae"]
@@ -141,8 +141,9 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     features = self.encode_text(self.tokenise(prompts))
     conditions = None
     if image is not None:
-      conditions = self.encode_images(image, height, width)[None]
-      conditions = conditions.expand(len(prompts), -1, -1, -1, -1)
+      conditions = self.encode_images(image, height, width)
+      conditions = conditions.to(self.transformer.dtype)
+      conditions = conditions.expand(len(prompts), *conditions.shape)
     if latents is None:
       channels = self.transformer.config.in_channels
       shape = (batch, channels, height // self.factor, width // self.factor)
@@ -178,8 +179,8 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     question: str | Sequence[str] | None = None,
     *,
     num_inference_steps: int | None = None,
-    schedule: str = "ancestral",
-    temperature: float = 1.0,
+    schedule: str | None = None,
+    temperature: float | None = None,
     generator: torch.Generator | None = None,
   ) -> list[str]:
     """One text a picture: its caption, or the answer to a question on it.
@@ -196,6 +197,9 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     Raises:
       ValueError: for an unknown schedule, or a question that leaves no room.
     """
+    schedule = schedule or self.config.text_schedule
+    if temperature is None:
+      temperature = self.config.text_temperature
     if schedule not in SCHEDULES or temperature < 0:
       raise ValueError(
         f"got schedule {schedule!r} and temperature {temperature}, expected"
@@ -224,8 +228,7 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
       if len(ids) > length:
         cut = self.tokenizer_3.decode(ids[length - 1 : -1])
         _logger.warning(
-          f"{text!r} has {len(ids)} tokens, the model reads {length}: cut"
-          f" {cut!r}."
+          f"{text!r} has {len(ids)} tokens, of {length} that fit: cut {cut!r}."
         )
     padding = [self.tokenizer_3.eos_token_id] * length
     rows = [(ids[: length - 1] + padding)[:length] for ids in whole]
@@ -285,8 +288,6 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     self.scheduler.set_timesteps(sigmas=times, device=latents.device)
     self.scheduler.set_shift(usual)
     dtype = self.transformer.dtype
-    if conditions is not None:
-      conditions = conditions.to(dtype)
     for t in self.progress_bar(self.scheduler.timesteps):
       both = latents if scale == 1 else torch.cat([latents, latents])
       velocity = self.transformer(
@@ -383,10 +384,9 @@ class UniAlignmentPipeline(diffusers.DiffusionPipeline):
     mask_id = self.tokenizer_3.convert_tokens_to_ids(MASK_TOKEN)
     features = self.encode_text(torch.where(is_masked, mask_id, ids))
     time = torch.zeros(len(ids), device=ids.device)
-    dtype = self.transformer.dtype
-    logits = self.transformer(
-      latents.to(dtype), features, time, heads=("logits",)
-    ).logits.float()
+    latents = latents.to(self.transformer.dtype)
+    out = self.transformer(latents, features, time, heads=("logits",))
+    logits = out.logits.float()
     logits[..., mask_id] = -1e6  # MASK is no clean token
     return logits
 

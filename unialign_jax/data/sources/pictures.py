@@ -33,7 +33,7 @@ class PictureError(ValueError):
     return f"{self.reason}: {self.detail}" if self.detail else self.reason
 
 
-def decode(picture: base.Picture) -> np.ndarray:
+def decode(picture: base.Picture, max_pixels: int | None = None) -> np.ndarray:
   """The picture as it is meant to be seen.
 
   Turned as its EXIF data says, alpha over white, 16 bits scaled to 8, the
@@ -41,6 +41,8 @@ def decode(picture: base.Picture) -> np.ndarray:
 
   Args:
     picture: The format is told from the bytes, never from a name.
+    max_pixels: More are refused before they are decoded; None for
+      `MAX_IMAGE_PIXELS`.
 
   Returns:
     uint8 [H, W, 3].
@@ -49,14 +51,15 @@ def decode(picture: base.Picture) -> np.ndarray:
     PictureError: "unknown picture format", "too large", "truncated picture",
       "damaged picture", "unknown picture mode" or "box outside".
   """
-  with _open(picture.data) as image:
+  limit = MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
+  with _open(picture.data, limit) as image:
     _load(image)
     _turn(image)
     pixels = _rgb(image)
   return pixels if picture.box is None else _crop(pixels, picture.box)
 
 
-def _open(data: bytes) -> Image.Image:
+def _open(data: bytes, max_pixels: int) -> Image.Image:
   try:
     image = Image.open(io.BytesIO(data), formats=_FORMATS)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
@@ -67,11 +70,10 @@ def _open(data: bytes) -> Image.Image:
     ) from None
   except Exception as e:  # Pillow raises nearly anything on damaged files
     raise _damaged(e) from e
-  if image.width * image.height > MAX_IMAGE_PIXELS:
+  if image.width * image.height > max_pixels:
     raise PictureError(
       "too large",
-      f"{image.width} x {image.height} pixels, expected at most"
-      f" {MAX_IMAGE_PIXELS}",
+      f"{image.width} x {image.height} pixels, expected at most {max_pixels}",
     )
   return image
 
