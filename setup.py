@@ -49,12 +49,17 @@ setuptools.setup(
     "encoders": ["torch", "transformers>=5"],
     # A web page over the model.
     "demo": ["gradio>=6"],
+    # Plans for TPU slices that are not here: their compiler, for Linux.
+    "plan": [
+      "libtpu; sys_platform == 'linux' and platform_machine == 'x86_64'"
+    ],
     # Captions from an OpenAI-compatible endpoint.
     "recaption": ["openai"],
     "test": [
       "diffusers",
       "gradio>=6",
       "hypothesis",
+      "libtpu; sys_platform == 'linux' and platform_machine == 'x86_64'",
       "openai",
       # Drives the Chromium of the system; brings none.
       "playwright",

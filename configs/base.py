@@ -110,6 +110,9 @@ def get_config() -> ml_collections.ConfigDict:
   train.checkpoint_every = 1000  # steps
   train.keep_checkpoints = 3  # newest ones that stay on disk
   train.sample_every = 5000  # steps between two sample grids; 0: none
+  # Of XLA for the train step, by name, as (("xla_tpu_scoped_vmem_limit_kib",
+  # "65536"),); those of another platform are an error.
+  train.compiler_options = ()
   train.init_from = ""  # workdir whose weights and EMA a new run begins with
 
   config.sample = ml_collections.ConfigDict()

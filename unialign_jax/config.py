@@ -83,6 +83,7 @@ class TrainConfig:
   keep_checkpoints: int
   sample_every: int
   init_from: str
+  compiler_options: tuple[tuple[str, str], ...]
 
   def __post_init__(self) -> None:
     for name, least in (

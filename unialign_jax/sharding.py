@@ -5,13 +5,13 @@ batch, `tensor` shares out attention heads and MLP columns. EMA and optimizer
 state hold trees of the same names and shapes, so the same table serves them.
 """
 
+import math
 import re
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
 import jax
-import numpy as np
 
 AXES = ("data", "fsdp", "tensor")
 # Examples are spread over both axes that do not split a single example.
@@ -57,23 +57,33 @@ def make_mesh(
     ValueError: sizes that do not multiply to the number of devices.
   """
   devices = jax.devices() if devices is None else devices
-  sizes = [data, fsdp, tensor]
-  if -1 in sizes:
-    rest = int(np.prod([s for s in sizes if s != -1]))
-    sizes[sizes.index(-1)] = max(len(devices) // rest, 1)
-  if int(np.prod(sizes)) != len(devices):
-    raise ValueError(
-      f"config.mesh: got data x fsdp x tensor = {sizes}, expected a product of"
-      f" {len(devices)}, the number of devices; change one of them, or set it"
-      " to -1."
-    )
-  grid = jax.make_mesh(
-    tuple(sizes),
+  return jax.make_mesh(
+    mesh_sizes(data, fsdp, tensor, len(devices)),
     AXES,
     devices=devices,
     axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
   )
-  return grid
+
+
+def mesh_sizes(
+  data: int, fsdp: int, tensor: int, num_devices: int
+) -> tuple[int, int, int]:
+  """Sizes of the axes, with what is left in place of a -1.
+
+  Raises:
+    ValueError: as `make_mesh`.
+  """
+  sizes = [data, fsdp, tensor]
+  if -1 in sizes:
+    rest = math.prod(s for s in sizes if s != -1)
+    sizes[sizes.index(-1)] = max(num_devices // rest, 1)
+  if math.prod(sizes) != num_devices:
+    raise ValueError(
+      f"config.mesh: got data x fsdp x tensor = {sizes}, expected a product of"
+      f" {num_devices}, the number of devices; change one of them, or set it"
+      " to -1."
+    )
+  return tuple(sizes)
 
 
 def check_batch(mesh: jax.sharding.Mesh, batch: int, accumulation: int) -> None:

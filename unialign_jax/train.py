@@ -3,6 +3,10 @@
 A bare config name is looked for in configs/; `stage2.py:tiny` asks the file for
 its variant "tiny". Any key can be overridden with `--config.group.key=value`.
 The same command again continues the run.
+
+On several hosts the same command runs on each: on TPU VMs, under SLURM and in
+a JobSet the processes find each other; elsewhere --coordinator=HOST:PORT,
+--num_processes and --process_id say who is who.
 """
 
 import sys
@@ -16,12 +20,22 @@ from ml_collections import config_flags
 from unialign_jax import command_line
 from unialign_jax import config as config_lib
 from unialign_jax.training import loop
+from unialign_jax.training import processes
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file: a path, or a name in configs/."
 )
 _WORKDIR = flags.DEFINE_string(
   "workdir", None, "Folder of the run: checkpoints, metrics, samples."
+)
+_COORDINATOR = flags.DEFINE_string(
+  "coordinator", "", "HOST:PORT of process 0, where nothing else tells."
+)
+_NUM_PROCESSES = flags.DEFINE_integer(
+  "num_processes", None, "In all, with --coordinator.", lower_bound=1
+)
+_PROCESS_ID = flags.DEFINE_integer(
+  "process_id", None, "Of this one, with --coordinator.", lower_bound=0
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
@@ -32,7 +46,10 @@ def main(argv: Sequence[str]) -> None:
   if not flags.FLAGS["verbosity"].present:
     # orbax reports every file it writes.
     logging.set_verbosity(logging.WARNING)
-  loop.run(config_lib.from_dict(_CONFIG.value), _WORKDIR.value)
+  # Before the processes wait for each other: a mistake is told at once.
+  config = config_lib.from_dict(_CONFIG.value)
+  processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
+  loop.run(config, _WORKDIR.value)
 
 
 def cli() -> None:

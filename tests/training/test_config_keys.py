@@ -59,8 +59,8 @@ FLIPS = {
     "max_cond": 0,
   },
   "encoders": {
-    "text": lambda root: f"{root}/text_encoder",
-    "tokenizer": lambda root: f"{root}/tokenizer",
+    "text": lambda root: f"{root}/text_encoder_3",
+    "tokenizer": lambda root: f"{root}/tokenizer_3",
     "mask_embedding": lambda root: f"{root}/row.safetensors",
     "image": lambda root: f"{root}/vae",
   },
@@ -73,6 +73,7 @@ FLIPS = {
     "keep_checkpoints": 1,
     "sample_every": 3,
     "init_from": "nowhere",
+    "compiler_options": (("xla_of_nowhere", "1"),),
   },
   "sample": {
     "sources": lambda root: (f"{root}/validation/text_to_image",),
@@ -138,7 +139,10 @@ def _place(config: config_lib.Config, workdir: pathlib.Path) -> Any:
   """Where the state and a batch live."""
   del workdir
   with _prepared(config) as parts:
-    placed = (parts.abstract_state, parts.to_devices(next(parts.batches)))
+    placed = (
+      parts.program.abstract_state,
+      parts.to_devices(next(parts.batches)),
+    )
     return jax.tree.map(lambda x: str(x.sharding), jax.tree.leaves(placed))
 
 
@@ -153,15 +157,19 @@ def _leave(config: config_lib.Config, workdir: pathlib.Path) -> Any:
 
   def prepare_nothing(config: config_lib.Config) -> setup.Run:
     parts = prepare(config)
-    return dataclasses.replace(
-      parts,
+    program = dataclasses.replace(
+      parts.program,
       init=lambda: state_lib.TrainState(
         step=zero, params={"w": zero}, ema=zero, opt_state=zero, skipped=zero
       ),
-      train_step=lambda state, batch: (
+      jitted_step=lambda state, batch: (
         state.replace(step=state.step + 1),
         dict.fromkeys(names, 0.0),
       ),
+    )
+    return dataclasses.replace(
+      parts,
+      program=program,
       showcase=parts.showcase and (lambda params: [shown]),
     )
 
@@ -197,7 +205,7 @@ def _show(config: config_lib.Config, workdir: pathlib.Path) -> Any:
       only_trace(shows._draw),
       only_trace(shows._write),
     )
-    for shown in shows(parts.abstract_state.ema):
+    for shown in shows(parts.program.abstract_state.ema):
       seen.append((shown.name, _digest(shown.picture_HWC), shown.texts))
     return seen
 
@@ -206,16 +214,31 @@ def _init(config: config_lib.Config, workdir: pathlib.Path) -> Any:
   """The program that makes the first state."""
   del workdir
   with _prepared(config) as parts:
-    return _program(parts.init.trace())
+    return _program(parts.program.init.trace())
 
 
 def _step(config: config_lib.Config, workdir: pathlib.Path) -> Any:
   """The program of a step."""
   del workdir
   with _prepared(config) as parts:
-    state = parts.abstract_state.replace(frozen=parts.frozen)
     batch = parts.to_devices(next(parts.batches))
-    return _program(parts.train_step.trace(state, batch))
+    return _program(parts.program.trace(parts.frozen, batch))
+
+
+def _compiler(config: config_lib.Config, workdir: pathlib.Path) -> Any:
+  """What every jitted function of a run is compiled with."""
+  del workdir
+  asked = []
+  jit = jax.jit
+
+  def spy(*args: Any, compiler_options: Any = None, **named: Any) -> Any:
+    asked.append(compiler_options)
+    return jit(*args, compiler_options=compiler_options, **named)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(jax, "jit", spy)
+    with _prepared(config):
+      return asked
 
 
 # By group, unless the key has an entry of its own.
@@ -227,6 +250,7 @@ OBSERVERS = {
   "sample": [_show],
   "seed": [_init, _step, _show],
   "train.accumulation": [_step],
+  "train.compiler_options": [_compiler],
 }
 
 
@@ -260,9 +284,9 @@ def root(
   pipelines.damage_records(root / "train/text_to_image", [3])
   for folder in (weights.TEXT_ENCODER, weights.TOKENIZER, weights.VAE):
     shutil.copytree(folder, root / folder.name)
-  _alter_weights(root / "text_encoder/model.safetensors")
+  _alter_weights(root / "text_encoder_3/model.safetensors")
   _alter_weights(root / "vae/diffusion_pytorch_model.safetensors")
-  _alter_words(root / "tokenizer/tokenizer.json")
+  _alter_words(root / "tokenizer_3/tokenizer.json")
   row = {"row": np.ones(96, np.float32)}
   safetensors.numpy.save_file(row, root / "row.safetensors")
   return root

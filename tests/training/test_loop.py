@@ -219,7 +219,7 @@ def test_a_stage_begins_with_the_weights_of_the_one_before(
   assert int(state.step) == 0
   assert not any(np.any(x) for x in jax.tree.leaves(state.opt_state))
   placed = jax.tree.map(lambda x: x.sharding, state.params)
-  assert placed == parts.shardings.params
+  assert placed == parts.program.shardings.params
 
 
 def test_weights_from_elsewhere_begin_a_run_but_are_none(

@@ -45,16 +45,28 @@ def repeated(params: Any) -> Any:
 
 def shared(params: Any) -> Any:
   """Host parameters of a T5, cut by `T5_TABLE` over the local devices."""
-  mesh = local_mesh()
+  return jax.device_put(params, t5_shardings(params, local_mesh(), AXIS))
+
+
+def t5_shardings(params: Any, mesh: jax.sharding.Mesh, axis: str) -> Any:
+  """`T5_TABLE` for a tree of parameters, real or abstract.
+
+  Args:
+    params: of a T5.
+    mesh: that they go to.
+    axis: of the mesh, along which they are cut.
+
+  Raises:
+    ValueError: as `t5_spec`.
+  """
   leaves = flax.traverse_util.flatten_dict(params, sep="/")
-  placed = {
-    name: jax.device_put(
-      leaf,
-      jax.NamedSharding(mesh, t5_spec(name, leaf.shape, mesh.size, AXIS)),
+  cut = {
+    name: jax.NamedSharding(
+      mesh, t5_spec(name, leaf.shape, mesh.shape[axis], axis)
     )
     for name, leaf in leaves.items()
   }
-  return flax.traverse_util.unflatten_dict(placed, sep="/")
+  return flax.traverse_util.unflatten_dict(cut, sep="/")
 
 
 def t5_spec(name: str, shape: tuple[int, ...], shares: int, axis: str) -> jax.P:

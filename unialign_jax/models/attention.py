@@ -6,8 +6,13 @@ and an additive mask is what makes cuDNN store a full attention-bias gradient.
 
 import jax
 import jax.numpy as jnp
+from jax.ad_checkpoint import checkpoint_name
 
-IMPLEMENTATIONS = ("auto", "xla", "cudnn")
+from unialign_jax.models import splash
+
+IMPLEMENTATIONS = ("auto", "xla", "cudnn", "splash")
+# What remat policies call output and log-sum-exp.
+SAVED = "attention"
 
 
 def attention(
@@ -24,13 +29,15 @@ def attention(
     k_BSNK: keys.
     v_BSNK: values.
     implementation: "xla" (explicit contractions, runs everywhere), "cudnn"
-      (fused, NVIDIA GPUs, fp16 or bf16), or "auto" (cudnn where it runs).
+      (fused, NVIDIA GPUs, fp16 or bf16), "splash" (fused, TPUs, S a multiple
+      of 128), or "auto": the fused one of the platform where it can run. The
+      platform is that of the mesh that is set, which need not be here.
 
   Returns:
-    [B, S, N, K] in the dtype of the values.
+    [B, S, N, K] in the dtype of the values, named `SAVED`.
 
   Raises:
-    ValueError: for an unknown implementation.
+    ValueError: for an unknown implementation, or one that cannot run.
   """
   if implementation not in IMPLEMENTATIONS:
     raise ValueError(
@@ -38,14 +45,29 @@ def attention(
       f" {IMPLEMENTATIONS}."
     )
   if implementation == "auto":
-    half = q_BSNK.dtype in (jnp.bfloat16, jnp.float16)
-    on_gpu = jax.default_backend() == "gpu"
-    implementation = "cudnn" if half and on_gpu else "xla"
+    implementation = _fused(q_BSNK) or "xla"
+  if implementation == "splash":
+    return splash.attention(q_BSNK, k_BSNK, v_BSNK, checkpoint_name=SAVED)
   if implementation == "cudnn":
-    return jax.nn.dot_product_attention(
+    out = jax.nn.dot_product_attention(
       q_BSNK, k_BSNK, v_BSNK, implementation="cudnn"
     )
-  return _contract(q_BSNK, k_BSNK, v_BSNK)
+  else:
+    out = _contract(q_BSNK, k_BSNK, v_BSNK)
+  return checkpoint_name(out, SAVED)
+
+
+def _fused(q_BSNK: jax.Array) -> str | None:
+  """The fused implementation of the platform, if it takes these queries."""
+  mesh = jax.sharding.get_abstract_mesh()
+  device = None if mesh.empty else mesh.abstract_device
+  platform = device.platform if device else jax.default_backend()
+  if platform == "tpu" and splash.fits(q_BSNK.shape, mesh):
+    return "splash"
+  half = q_BSNK.dtype in (jnp.bfloat16, jnp.float16)
+  if platform in ("gpu", "cuda") and half:
+    return "cudnn"
+  return None
 
 
 def _contract(

@@ -234,7 +234,6 @@ class JointBlock(nn.Module):
   def _attend(
     self, q_BSNK: jax.Array, k_BSNK: jax.Array, v_BSNK: jax.Array
   ) -> jax.Array:
-    out = attention.attention(
+    return attention.attention(
       q_BSNK, k_BSNK, v_BSNK, implementation=self.attention
     )
-    return checkpoint_name(out, "attention")

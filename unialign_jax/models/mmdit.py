@@ -23,6 +23,7 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unialign_jax.models import attention
 from unialign_jax.models import heads as heads_lib
 from unialign_jax.models import layers
 from unialign_jax.models import positions
@@ -40,9 +41,9 @@ _SAVE = jax.checkpoint_policies.save_only_these_names
 REMAT_POLICIES: dict[str, Callable | None] = {
   "none": None,
   "full": jax.checkpoint_policies.nothing_saveable,
-  "attention": _SAVE("attention"),
-  "attention_qkv": _SAVE("attention", "qkv"),
-  "attention_qkv_mlp": _SAVE("attention", "qkv", "mlp"),
+  "attention": _SAVE(attention.SAVED),
+  "attention_qkv": _SAVE(attention.SAVED, "qkv"),
+  "attention_qkv_mlp": _SAVE(attention.SAVED, "qkv", "mlp"),
   "dots": jax.checkpoint_policies.dots_with_no_batch_dims_saveable,
 }
 

@@ -94,7 +94,7 @@ def _start(
   if checkpoints.latest_step is None:
     if other := parts.config.train.init_from:
       checkpoint_lib.check_start(other, parts.config)
-    state = parts.init()
+    state = parts.program.init()
     if other:
       state = checkpoint_lib.with_weights(state, other)
     if jax.process_index() == 0:
@@ -106,7 +106,7 @@ def _start(
         )
       )
   else:
-    state, position = checkpoints.restore(parts.abstract_state)
+    state, position = checkpoints.restore(parts.program.abstract_state)
     parts.batches.set_state(position)
     if jax.process_index() == 0:
       print(f"Continuing after step {checkpoints.latest_step}.")
@@ -129,7 +129,7 @@ def _train(
     asked = time.perf_counter()
     batch = next(parts.batches)
     waited = time.perf_counter() - asked
-    state, metrics = parts.train_step(state, parts.to_devices(batch))
+    state, metrics = parts.program.train_step(state, parts.to_devices(batch))
     step += 1
     meter.add(step, metrics, layout.task, layout.num_cond, waited)
 
@@ -186,7 +186,7 @@ class _Meter:
   def __init__(self, parts: setup.Run, log: logger_lib.Logger) -> None:
     self._parts = parts
     self._log = log
-    self._peak = flops.peak(list(parts.mesh.devices.flat))
+    self._peak = flops.peak(list(parts.program.mesh.devices.flat))
     self._pending: _Pending | None = None
     self._averages: dict[str, clu.metrics.Average] = {}
     self._step_seconds: list[float] = []

@@ -133,9 +133,12 @@ def text_features(
   if "masked_features" in record:
     prompt, masked_text = record["prompt_features"], record["masked_features"]
   else:
-    ids = jnp.concatenate([record["prompt_ids"], drawn.masked_ids_BL])
+    # Interleaved, not end to end: examples stay on their devices.
+    pairs = jnp.stack([record["prompt_ids"], drawn.masked_ids_BL], axis=1)
+    ids = pairs.reshape(-1, pairs.shape[-1])
     encoded = jax.lax.stop_gradient(text_apply(frozen.text_encoder, ids))
-    prompt, masked_text = jnp.split(encoded, 2)
+    encoded = encoded.reshape(*pairs.shape, encoded.shape[-1])
+    prompt, masked_text = encoded[:, 0], encoded[:, 1]
   null = frozen.null_text_LE.astype(prompt.dtype)
   is_dropped = drawn.is_dropped_B[:, None, None]
   return jnp.where(is_dropped, null[None], prompt), masked_text

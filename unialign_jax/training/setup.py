@@ -1,10 +1,7 @@
 """From a checked config to everything a run needs, sharded and jitted."""
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -18,12 +15,9 @@ from unialign_jax.features import encoders
 from unialign_jax.features import manifest
 from unialign_jax.features import null_prompt
 from unialign_jax.features import placement
-from unialign_jax.models import mmdit
 from unialign_jax.sampling import showcase
-from unialign_jax.training import objective as objective_lib
-from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import program as program_lib
 from unialign_jax.training import state as state_lib
-from unialign_jax.training import step as step_lib
 
 # Fields of a batch that are for accounting, not for the train step.
 BOOKKEEPING = ("record_id", "source_id")
@@ -34,19 +28,14 @@ class Run:
   """The parts of a run; `loop.run` turns them over."""
 
   config: config_lib.Config
-  mesh: jax.sharding.Mesh
-  model: mmdit.MMDiT
+  program: program_lib.Program
   batches: pipeline.Batches
-  shardings: state_lib.TrainState
-  abstract_state: state_lib.TrainState  # with shardings, for restoring
   frozen: state_lib.Frozen
-  init: Callable[[], state_lib.TrainState]  # jitted, sharded
-  train_step: step_lib.TrainStep  # jitted, state donated
   showcase: showcase.Showcase | None
 
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This host's part of a batch -> global arrays, spread over the mesh."""
-    spread = jax.NamedSharding(self.mesh, sharding.BATCH)
+    spread = jax.NamedSharding(self.program.mesh, sharding.BATCH)
     return {
       name: jax.make_array_from_process_local_data(spread, value)
       for name, value in batch.items()
@@ -61,8 +50,7 @@ def prepare(config: config_lib.Config) -> Run:
     ValueError: a mesh, batch, feature set or encoder that does not fit.
   """
   mesh = sharding.make_mesh(**dataclasses.asdict(config.mesh))
-  accumulation = config.train.accumulation
-  sharding.check_batch(mesh, config.data.batch_size, accumulation)
+  sharding.check_batch(mesh, config.data.batch_size, config.train.accumulation)
   text_encoder, image_encoder = _text_encoder(config), _image_encoder(config)
   expectations = _expectations(config, text_encoder, image_encoder)
   batches = pipeline.make_pipeline(
@@ -71,63 +59,39 @@ def prepare(config: config_lib.Config) -> Run:
     host_index=jax.process_index(),
     hosts=jax.process_count(),
   )
-  model = mmdit.MMDiT(config.model)
-  optimizer = optimizer_lib.make(config.optimizer, config.train.steps)
-
-  def create() -> state_lib.TrainState:
-    return state_lib.create(
-      model,
-      optimizer,
-      config.seed,
-      latent_shape=config.latent_shape,
-      text_length=config.data.text_length,
-    )
-
-  abstract = jax.eval_shape(create)
-  shardings = sharding.state_shardings(abstract, mesh)
-  everywhere = jax.NamedSharding(mesh, jax.P())
-  is_online = config.data.text_features == "online"
-  null = null_prompt.load(batches.feature_sets[0].folder)
-  frozen = state_lib.Frozen(
-    null_text_LE=jax.device_put(jnp.asarray(null.features), everywhere),
-    text_encoder=_placed(text_encoder, mesh) if is_online else None,
-  )
-  whole = shardings.replace(frozen=jax.tree.map(lambda x: x.sharding, frozen))
-  train_step = step_lib.make_train_step(
-    objective_lib.Objective(
-      model_apply=model.apply,
-      text_apply=_text_apply(text_encoder, mesh),
-      config=config.loss,
-      mask_id=config.data.mask_id,
-      accumulation=accumulation,
-      text_t_min=config.diffusion.text_t_min,
-    ),
-    optimizer,
-    config.optimizer,
-    config.diffusion,
-    seed=config.seed,
-    total_steps=config.train.steps,
-  )
+  frozen = _frozen(config, mesh, batches, text_encoder)
+  is_online = frozen.text_encoder is not None
   return Run(
     config=config,
-    mesh=mesh,
-    model=model,
+    program=program_lib.build(
+      config,
+      mesh,
+      text_model=text_encoder.model if is_online else None,
+      frozen=frozen,
+    ),
     batches=batches,
-    shardings=shardings,
-    abstract_state=jax.tree.map(
-      lambda x, s: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=s),
-      abstract,
-      shardings,
-    ),
     frozen=frozen,
-    init=jax.jit(create, out_shardings=shardings),
-    train_step=jax.jit(
-      train_step,
-      # The state keeps its place, metrics are scalars on every device.
-      out_shardings=(whole, everywhere),
-      donate_argnums=0,
-    ),
     showcase=_showcase(config, expectations, text_encoder, image_encoder, mesh),
+  )
+
+
+def _frozen(
+  config: config_lib.Config,
+  mesh: jax.sharding.Mesh,
+  batches: pipeline.Batches,
+  text_encoder: encoders.TextEncoder | None,
+) -> state_lib.Frozen:
+  """What every step reads and none changes, on the devices."""
+  null = null_prompt.load(batches.feature_sets[0].folder)
+  params = None
+  if config.data.text_features == "online":
+    cut = placement.t5_shardings(text_encoder.params, mesh, "fsdp")
+    params = jax.device_put(text_encoder.params, cut)
+  return state_lib.Frozen(
+    null_text_LE=jax.device_put(
+      jnp.asarray(null.features), jax.NamedSharding(mesh, jax.P())
+    ),
+    text_encoder=params,
   )
 
 
@@ -174,30 +138,6 @@ def _image_encoder(config: config_lib.Config) -> encoders.ImageEncoder | None:
   if not config.encoders.image:
     return None
   return encoders.ImageEncoder.load(config.encoders.image)
-
-
-def _placed(encoder: encoders.TextEncoder, mesh: jax.sharding.Mesh) -> Any:
-  """T5's parameters, shared out along `fsdp` as the network's are."""
-  leaves = flax.traverse_util.flatten_dict(encoder.params, sep="/")
-
-  def place(name: str, leaf: np.ndarray) -> jax.Array:
-    spec = placement.t5_spec(name, leaf.shape, mesh.shape["fsdp"], "fsdp")
-    return jax.device_put(leaf, jax.NamedSharding(mesh, spec))
-
-  placed = {name: place(name, leaf) for name, leaf in leaves.items()}
-  return flax.traverse_util.unflatten_dict(placed, sep="/")
-
-
-def _text_apply(
-  encoder: encoders.TextEncoder | None, mesh: jax.sharding.Mesh
-) -> objective_lib.TextApply | None:
-  if encoder is None:
-    return None
-
-  def apply(params: Any, ids_BL: jax.Array) -> jax.Array:
-    return encoder.model.apply({"params": params}, ids_BL)
-
-  return placement.keep_apart(apply, jax.NamedSharding(mesh, sharding.BATCH))
 
 
 def _showcase(

@@ -8,7 +8,6 @@ import functools
 from collections.abc import Iterator
 from typing import Any
 
-import flax.traverse_util
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,7 +55,8 @@ class Networks:
       loaded.params,
       specs,
     )
-    self._text_params = _placed(loaded.text.params, mesh)
+    cut = placement.t5_shardings(loaded.text.params, mesh, "fsdp")
+    self._text_params = jax.device_put(loaded.text.params, cut)
     jit = functools.partial(jax.jit, out_shardings=self._everywhere)
     self._encode = jit(self._encode_text)
     self._draw = jit(self._draw_latents, static_argnames="settings")
@@ -256,15 +256,3 @@ class Networks:
       schedule=settings.schedule,
       temperature=settings.temperature,
     )
-
-
-def _placed(params: Any, mesh: jax.sharding.Mesh) -> Any:
-  """T5's parameters, shared out along `fsdp` as the network's are."""
-  leaves = flax.traverse_util.flatten_dict(params, sep="/")
-
-  def place(name: str, leaf: np.ndarray) -> jax.Array:
-    spec = placement.t5_spec(name, leaf.shape, mesh.shape["fsdp"], "fsdp")
-    return jax.device_put(leaf, jax.NamedSharding(mesh, spec))
-
-  placed = {name: place(name, leaf) for name, leaf in leaves.items()}
-  return flax.traverse_util.unflatten_dict(placed, sep="/")

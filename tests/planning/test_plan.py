@@ -1,0 +1,134 @@
+"""Plans by the real TPU compiler, for slices that are not here."""
+
+import importlib.util
+import json
+import os
+import pathlib
+import subprocess
+import sys
+
+import jax
+import pytest
+
+from unialign_jax import config as config_lib
+from unialign_jax.models import mmdit
+from unialign_jax.planning import chips
+from unialign_jax.planning import compiled
+from unialign_jax.planning import estimate
+from unialign_jax.planning import planner
+
+SMALL = pathlib.Path(__file__).parent / "small.py"
+needs_libtpu = pytest.mark.skipif(
+  importlib.util.find_spec("libtpu") is None,
+  reason="libtpu, the TPU compiler, has no wheel for this platform",
+)
+
+
+def _config(**model: str) -> config_lib.Config:
+  values = config_lib.load_file(str(SMALL))
+  values.model.update(model)
+  return planner.as_planned(values)
+
+
+def _plan(*flags: str) -> subprocess.CompletedProcess:
+  return subprocess.run(
+    [sys.executable, "-m", "unialign_jax.plan", f"--config={SMALL}", *flags],
+    env={**os.environ, "PYTHONPATH": str(SMALL.parents[2])},
+    capture_output=True,
+    text=True,
+  )
+
+
+@needs_libtpu
+@pytest.mark.parametrize("topology", ["v5e:2x2", "v6e:2x2"])
+def test_train_and_sample_compile_for_a_slice(topology: str):
+  done = _plan(f"--topology={topology}", "--json", "--sample_batch=8")
+  assert done.returncode == 0, done.stderr
+  told = json.loads(done.stdout)
+  assert told["chips"] == 4 and told["fits"]
+  assert [shape["num_cond"] for shape in told["shapes"]] == [0, 1]
+  for shape in told["shapes"]:
+    assert 0 < shape["peak"] < told["chip"]["memory"]
+    assert shape["bytes_sent"]["all-gather"] > 0
+    assert 0 < shape["mfu_bound"] <= 1
+  assert told["sampler"]["peak"] > 0
+  # What the partitioner says when it gives up.
+  assert "nvoluntary full rematerialization" not in done.stderr
+
+
+@needs_libtpu
+def test_no_stack_of_parameters_is_gathered_whole():
+  """Layers are gathered one by one, as FSDP means it."""
+  config = _config(remat="attention")
+  mesh = compiled.slice_mesh("v5e:2x2", config)
+  footprint = compiled.train_step(config, mesh, 0, {})
+  side = config.model.patch_size
+  params = jax.eval_shape(
+    mmdit.MMDiT(config.model).init,
+    jax.random.key(0),
+    jax.ShapeDtypeStruct((1, side, side, config.model.in_channels), "float32"),
+    jax.ShapeDtypeStruct((1, 1, config.model.text_dim), "float32"),
+    jax.ShapeDtypeStruct((1,), "float32"),
+  )["params"]
+  stacks = {leaf.shape for leaf in jax.tree.leaves(params["blocks"])}
+  gathered = {
+    shape
+    for one in footprint.collectives
+    if one.kind == "all-gather"
+    for _, shape in one.shapes
+  }
+  assert gathered and not gathered & stacks
+
+
+@needs_libtpu
+def test_what_does_not_fit_is_told_before_anything_runs():
+  done = _plan(
+    "--topology=v5e:2x2", "--conditions=1", "--config.data.batch_size=32768"
+  )
+  assert done.returncode == 1
+  assert "does NOT fit: needs" in done.stdout
+  assert "Traceback" not in done.stderr
+
+
+def test_gpus_are_planned_by_formula():
+  config = _config()
+  plan = planner.plan(config, "h100:8", {0: 1.0, 1: 3.0})
+  assert plan.mesh == {"data": 1, "fsdp": 8, "tensor": 1}
+  (none, one) = plan.rows
+  assert none.footprint is None and one.share == 3.0
+  assert one.time.model_flops > none.time.model_flops
+  # Four fp32 copies: parameters, their average, two moments.
+  assert plan.state.optimizer == pytest.approx(2 * plan.state.params, rel=0.01)
+  assert "stage of 80000 steps" in plan.text()
+  assert plan.days_at(0.5) == pytest.approx(plan.days_at(1.0) * 2)
+
+
+def test_lighter_remat_repeats_less():
+  shares = [
+    estimate.recomputed(_config(remat=remat).model, 64, 64)
+    for remat in planner.REMATS
+  ]
+  assert shares[0] == 0 and shares[-1] == 1
+  assert shares == sorted(shares)
+
+
+@pytest.mark.parametrize(
+  ("flags", "message"),
+  [
+    (("--topology=v9:2x2",), "--topology: got 'v9:2x2', expected a chip of"),
+    (("--topology=h100:8", "--search"), "expected a TPU slice"),
+    (("--topology=h100:8", "--conditions=one"), "expected N or N:SHARE"),
+    (("--topology=h100:5",), "expected a multiple of 5"),
+  ],
+)
+def test_wrong_flags(flags: tuple[str, ...], message: str):
+  done = _plan(*flags)
+  assert done.returncode == 1
+  assert message in done.stderr
+  assert "Traceback" not in done.stderr
+
+
+def test_slices():
+  assert chips.parse("v5p:4x4x4") == (chips.CHIPS["v5p"], 64)
+  with pytest.raises(ValueError, match="v5e:8x8"):
+    chips.parse("v5e")
