@@ -46,10 +46,9 @@ def main(argv: Sequence[str]) -> None:
   if not flags.FLAGS["verbosity"].present:
     # orbax reports every file it writes.
     logging.set_verbosity(logging.WARNING)
-  # Before the processes wait for each other: a mistake is told at once.
-  config = config_lib.from_dict(_CONFIG.value)
+  # Before anything computes, the checks of a config included.
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-  loop.run(config, _WORKDIR.value)
+  loop.run(config_lib.from_dict(_CONFIG.value), _WORKDIR.value)
 
 
 def cli() -> None:

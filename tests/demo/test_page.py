@@ -221,12 +221,15 @@ def test_a_mistake_is_a_message(
   _open(page, "Understand")
   page.click("#understand-go")
   _is_told(page, "picture: got none, expected one; upload it first.")
-  # A vector graphic under a picture's name, and a picture of many pixels.
-  fake, large = tmp_path / "fake.png", tmp_path / "large.png"
-  fake.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
+  # A vector graphic, also under a picture's name, and one of many pixels.
+  fake, vector = tmp_path / "fake.png", tmp_path / "vector.svg"
+  large = tmp_path / "large.png"
+  for path in (fake, vector):
+    path.write_text("<svg xmlns='http://www.w3.org/2000/svg'/>")
   Image.new("RGB", (400, 400)).save(large)
   for path, message in (
-    (fake, "unknown picture format"),
+    (fake, "cannot identify image file"),
+    (vector, "unknown picture format"),
     (large, "too large: 400 x 400 pixels, expected at most 100000"),
   ):
     # A browser shows nothing of what is no picture.

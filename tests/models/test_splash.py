@@ -65,20 +65,3 @@ def test_what_does_not_fit():
   q = jnp.zeros((1, 100, 2, 64))
   with pytest.raises(ValueError, match="a multiple of 128"):
     attention.attention(q, q, q, implementation="splash")
-
-
-def test_remat_keeps_its_residuals():
-  """Output and log-sum-exp are saved, so no second forward kernel."""
-  qkv = _inputs("float32")
-
-  def loss(qkv: jax.Array, policy: Any) -> jax.Array:
-    attend = jax.checkpoint(lambda x: _splash(*x), policy=policy)
-    return jnp.sum(attend(qkv))
-
-  def kernels(policy: Any) -> int:
-    jaxpr = jax.make_jaxpr(jax.grad(lambda x: loss(x, policy)))(qkv)
-    return str(jaxpr).count("pallas_call")
-
-  save = jax.checkpoint_policies.save_only_these_names("saved")
-  nothing = jax.checkpoint_policies.nothing_saveable
-  assert kernels(save) == kernels(nothing) - 1

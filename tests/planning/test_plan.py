@@ -56,12 +56,28 @@ def test_train_and_sample_compile_for_a_slice(topology: str):
   assert "nvoluntary full rematerialization" not in done.stderr
 
 
-@needs_libtpu
-def test_no_stack_of_parameters_is_gathered_whole():
-  """Layers are gathered one by one, as FSDP means it."""
+@pytest.fixture(scope="module")
+def footprint() -> compiled.Footprint:
   config = _config(remat="attention")
   mesh = compiled.slice_mesh("v5e:2x2", config)
-  footprint = compiled.train_step(config, mesh, 0, {})
+  return compiled.train_step(config, mesh, 0, {})
+
+
+@needs_libtpu
+def test_attention_is_not_done_again(footprint: compiled.Footprint):
+  """Both passes: a forward kernel, and two of the backward pass.
+
+  Its output and log-sum-exp are saved, so remat needs no second forward one.
+  """
+  assert footprint.num_kernels == 2 * 3
+
+
+@needs_libtpu
+def test_no_stack_of_parameters_is_gathered_whole(
+  footprint: compiled.Footprint,
+):
+  """Layers are gathered one by one, as FSDP means it."""
+  config = _config()
   side = config.model.patch_size
   params = jax.eval_shape(
     mmdit.MMDiT(config.model).init,
@@ -118,7 +134,7 @@ def test_lighter_remat_repeats_less():
     (("--topology=v9:2x2",), "--topology: got 'v9:2x2', expected a chip of"),
     (("--topology=h100:8", "--search"), "expected a TPU slice"),
     (("--topology=h100:8", "--conditions=one"), "expected N or N:SHARE"),
-    (("--topology=h100:5",), "expected a multiple of 5"),
+    (("--topology=h100:5",), "is not a multiple of mesh.fsdp = 5"),
   ],
 )
 def test_wrong_flags(flags: tuple[str, ...], message: str):

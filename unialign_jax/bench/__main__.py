@@ -13,7 +13,7 @@ from unialign_jax import command_line
 
 # Name -> module with `define_flags()` and `main(argv)`; what it measures.
 _COMMANDS = {
-  "sample": ("unialign_jax.bench.sample", "pictures and captions a second"),
+  "sample": ("unialign_jax.bench.sample", "seconds a picture and a caption"),
   "data": ("unialign_jax.bench.data", "precompute and the input pipeline"),
 }
 _INTERRUPTED = 130  # as a shell has it after Ctrl-C

@@ -10,7 +10,6 @@ from collections.abc import Sequence
 from typing import Any
 
 import gradio as gr
-from gradio.data_classes import ImageData
 
 from unialign_jax.demo import actions as actions_lib
 from unialign_jax.demo import examples as examples_lib
@@ -83,6 +82,8 @@ def launch(page: gr.Blocks, **settings: Any) -> str:
     css=_STYLE,
     footer_links=[],
     share=False,
+    # Gradio looks at the head of a file first; what it says is told too.
+    show_error=True,
     quiet=True,
     prevent_thread_lock=True,
     **settings,
@@ -294,17 +295,12 @@ def _seed(tab: str) -> gr.Number:
 
 
 def _upload(elem_id: str, label: str) -> gr.Image:
-  image = gr.Image(
+  # Given on as the file that was sent: our reader decodes it, with its limits.
+  return gr.Image(
+    type="filepath",
+    image_mode=None,
     sources=["upload", "clipboard"],
     label=label,
     elem_id=elem_id,
     height=240,
   )
-  # Gradio's would open the file with any decoder that Pillow has.
-  image.preprocess = _name_of_file
-  return image
-
-
-def _name_of_file(payload: ImageData | None) -> str | None:
-  """Of a picture; gradio has seen to it that it was uploaded."""
-  return payload.path if payload else None

@@ -7,7 +7,9 @@ chip has to hold, or that it cannot.
 import dataclasses
 import functools
 import os
+import pathlib
 import re
+import tempfile
 import time
 from typing import Any
 
@@ -23,7 +25,10 @@ from unialign_jax.planning import collectives
 from unialign_jax.sampling import image as image_sampling
 from unialign_jax.training import program as program_lib
 
-_NEEDED = re.compile(r"Used ([\d.]+)([MG]) of ([\d.]+)([MG]) hbm")
+_NEEDED = re.compile(
+  r"(?:Used |temporaries \()([\d.]+)([MG])(?: of|\) exceeds available HBM)"
+)
+_KERNEL = 'custom_call_target="tpu_custom_call"'
 _UNITS = {"M": 2**20, "G": 2**30}
 
 
@@ -37,6 +42,7 @@ class Footprint:
     peak: most that is in use at once.
     fits: whether the compiler found room.
     collectives: what is sent; None where it does not fit.
+    num_kernels: Pallas kernels in the program.
     seconds: of compilation.
   """
 
@@ -45,6 +51,7 @@ class Footprint:
   peak: float
   fits: bool
   collectives: list[collectives.Collective] | None
+  num_kernels: int
   seconds: float
 
 
@@ -157,7 +164,7 @@ def _compile(traced: jax.stages.Traced, options: dict[str, str]) -> Footprint:
   start = time.monotonic()
   lowered = traced.lower()
   try:
-    done = lowered.compile(compiler_options=options or None)
+    done, hlo = _with_text(lowered, options)
   except jax.errors.JaxRuntimeError as error:
     needed = _NEEDED.search(str(error))
     if not needed:
@@ -168,6 +175,7 @@ def _compile(traced: jax.stages.Traced, options: dict[str, str]) -> Footprint:
       peak=float(needed[1]) * _UNITS[needed[2]],
       fits=False,
       collectives=None,
+      num_kernels=0,
       seconds=time.monotonic() - start,
     )
   memory = done.memory_analysis()
@@ -176,6 +184,22 @@ def _compile(traced: jax.stages.Traced, options: dict[str, str]) -> Footprint:
     temporaries=memory.temp_size_in_bytes,
     peak=memory.peak_memory_in_bytes,
     fits=True,
-    collectives=collectives.read(done.as_text()),
+    collectives=collectives.read(hlo),
+    num_kernels=hlo.count(_KERNEL),
     seconds=time.monotonic() - start,
   )
+
+
+def _with_text(
+  lowered: jax.stages.Lowered, options: dict[str, str]
+) -> tuple[jax.stages.Compiled, str]:
+  """The executable and its optimised HLO.
+
+  The compiler writes the text itself: newer forms that libtpu uses for v6e
+  cannot be read back from the executable by this jaxlib.
+  """
+  with tempfile.TemporaryDirectory(prefix="unialign-plan-") as folder:
+    dump = {"xla_dump_to": folder, "xla_dump_hlo_as_text": True}
+    done = lowered.compile(compiler_options={**dump, **options})
+    (text,) = pathlib.Path(folder).glob("*.after_optimizations.txt")
+    return done, text.read_text()
