@@ -1,9 +1,12 @@
 """What the commands with a `--config` share: the file by name, one message."""
 
 import sys
+from collections.abc import Callable
 from collections.abc import Sequence
 
+from absl import app
 from absl import flags
+from absl import logging
 
 from unialign_jax import config as config_lib
 
@@ -34,6 +37,16 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
     return flags.FLAGS(find_config(argv))
   except (flags.Error, ValueError, AttributeError, KeyError, TypeError) as e:
     sys.exit(f"error: {e}")
+
+
+def run(main: Callable[[Sequence[str]], None]) -> None:
+  """Runs a command; what does not fit together is one message."""
+  try:
+    app.run(main, flags_parser=parse_flags)
+  except ValueError as error:
+    if logging.vlog_is_on(1):
+      raise
+    sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
 
 
 def options(given: Sequence[str]) -> dict[str, str]:

@@ -11,7 +11,6 @@ docs/pytorch.md.
 
 import dataclasses
 import pathlib
-import sys
 from collections.abc import Sequence
 
 from absl import app
@@ -79,12 +78,7 @@ def main(argv: Sequence[str]) -> None:
 
 def cli() -> None:
   """Runs `main`; what does not fit together is one message too."""
-  try:
-    app.run(main, flags_parser=command_line.parse_flags)
-  except ValueError as error:
-    if logging.vlog_is_on(1):
-      raise
-    sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
+  command_line.run(main)
 
 
 if __name__ == "__main__":

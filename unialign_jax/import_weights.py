@@ -9,12 +9,10 @@ or its transformer's, a hub id of either, or SD3's single file with its
 original names. docs/weights.md tells more.
 """
 
-import sys
 from collections.abc import Sequence
 
 from absl import app
 from absl import flags
-from absl import logging
 
 from unialign_jax import command_line
 from unialign_jax.convert import import_folder
@@ -67,12 +65,7 @@ def main(argv: Sequence[str]) -> None:
 
 def cli() -> None:
   """Runs `main`; what does not fit together is one message."""
-  try:
-    app.run(main, flags_parser=command_line.parse_flags)
-  except ValueError as error:
-    if logging.vlog_is_on(1):
-      raise
-    sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
+  command_line.run(main)
 
 
 if __name__ == "__main__":

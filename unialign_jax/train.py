@@ -9,7 +9,6 @@ a JobSet the processes find each other; elsewhere --coordinator=HOST:PORT,
 --num_processes and --process_id say who is who.
 """
 
-import sys
 from collections.abc import Sequence
 
 from absl import app
@@ -53,12 +52,7 @@ def main(argv: Sequence[str]) -> None:
 
 def cli() -> None:
   """Runs `main`; what does not fit together is one message too."""
-  try:
-    app.run(main, flags_parser=command_line.parse_flags)
-  except ValueError as error:
-    if logging.vlog_is_on(1):
-      raise
-    sys.exit(f"error: {error}\n(--verbosity=1 shows where)")
+  command_line.run(main)
 
 
 if __name__ == "__main__":

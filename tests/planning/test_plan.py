@@ -77,15 +77,7 @@ def test_no_stack_of_parameters_is_gathered_whole(
   footprint: compiled.Footprint,
 ):
   """Layers are gathered one by one, as FSDP means it."""
-  config = _config()
-  side = config.model.patch_size
-  params = jax.eval_shape(
-    mmdit.MMDiT(config.model).init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, side, side, config.model.in_channels), "float32"),
-    jax.ShapeDtypeStruct((1, 1, config.model.text_dim), "float32"),
-    jax.ShapeDtypeStruct((1,), "float32"),
-  )["params"]
+  params = mmdit.abstract_params(_config().model)
   stacks = {leaf.shape for leaf in jax.tree.leaves(params["blocks"])}
   gathered = {
     shape
@@ -104,6 +96,39 @@ def test_what_does_not_fit_is_told_before_anything_runs():
   assert done.returncode == 1
   assert "does NOT fit: needs" in done.stdout
   assert "Traceback" not in done.stderr
+
+
+def test_search_takes_the_lightest_that_fits(monkeypatch: pytest.MonkeyPatch):
+  """A compiler by formula in place of the real one."""
+  needed = dict(zip(planner.REMATS, (9, 6, 4, 2, 1)))  # a record and device
+
+  def compile_by_formula(
+    config: config_lib.Config, mesh: object, num_cond: int, options: dict
+  ) -> compiled.Footprint:
+    assert num_cond == 1  # the longest sequence
+    size = config.data.batch_size // 4 * needed[config.model.remat]
+    return compiled.Footprint(
+      arguments=0,
+      temporaries=size,
+      peak=size,
+      fits=size <= 30,
+      collectives=None,
+      num_kernels=0,
+      seconds=0,
+    )
+
+  mesh = jax.sharding.AbstractMesh((1, 4, 1), ("data", "fsdp", "tensor"))
+  monkeypatch.setattr(compiled, "slice_mesh", lambda *args: mesh)
+  monkeypatch.setattr(compiled, "train_step", compile_by_formula)
+  found = planner.search(_config(), "v5e:2x2", (0, 1))
+  # 16 records are 4 a device: 4 x 9 does not fit in 30, 4 x 6 does.
+  assert found.config.model.remat == "attention_qkv_mlp"
+  assert found.config.data.batch_size == 16
+  assert "remat none: batch 8 fits at most" in found.told
+  assert "remat full: batch 64 fits at most" in found.told
+  needed |= dict.fromkeys(planner.REMATS, 31)
+  with pytest.raises(ValueError, match="no remat policy fits batch 16"):
+    planner.search(_config(), "v5e:2x2", (0, 1))
 
 
 def test_gpus_are_planned_by_formula():

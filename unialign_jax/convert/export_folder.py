@@ -17,8 +17,6 @@ from collections.abc import Iterator
 from typing import Any
 
 import flax.traverse_util
-import jax
-import jax.numpy as jnp
 import ml_dtypes
 import numpy as np
 
@@ -138,14 +136,7 @@ def _exported(
   config: mmdit.MMDiTConfig, params: Any, target: str
 ) -> dict[str, Any]:
   """The leaves by path that the target has, if all are what they should be."""
-  latents = (1, config.patch_size, config.patch_size, config.in_channels)
-  abstract = jax.eval_shape(
-    mmdit.MMDiT(config).init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct(latents, jnp.float32),
-    jax.ShapeDtypeStruct((1, 1, config.text_dim), jnp.float32),
-    jax.ShapeDtypeStruct((1,), jnp.float32),
-  )["params"]
+  abstract = mmdit.abstract_params(config)
   wanted = flax.traverse_util.flatten_dict(abstract, sep="/")
   leaves = flax.traverse_util.flatten_dict(params, sep="/")
   problems = [

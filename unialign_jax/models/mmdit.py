@@ -344,6 +344,22 @@ class MMDiT(nn.Module):
     return ModelOutput(*(out.get(h) if h in heads else None for h in HEADS))
 
 
+def abstract_params(config: MMDiTConfig) -> Any:
+  """Shapes of the parameters, float32; nothing is computed."""
+  side = config.patch_size
+
+  def shaped(*shape: int) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(shape, jnp.float32)
+
+  return jax.eval_shape(
+    MMDiT(config).init,
+    jax.random.key(0),
+    shaped(1, side, side, config.in_channels),
+    shaped(1, 1, config.text_dim),
+    shaped(1),
+  )["params"]
+
+
 def _init_stack(
   key: jax.Array, block: layers.JointBlock, depth: int, inputs: tuple
 ) -> Any:

@@ -130,13 +130,7 @@ def sampler(
     return jax.ShapeDtypeStruct(shape, dtype, sharding=place)
 
   example = functools.partial(sharded, sharding.BATCH)
-  params = jax.eval_shape(
-    model.init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, *latents), jnp.float32),
-    jax.ShapeDtypeStruct((1, *text_shape), jnp.float32),
-    jax.ShapeDtypeStruct((1,), jnp.float32),
-  )["params"]
+  params = mmdit.abstract_params(model.config)
   params = jax.tree.map(
     lambda x, spec: sharded(spec, x.shape, dtype),
     params,

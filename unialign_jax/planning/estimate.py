@@ -183,7 +183,8 @@ def sent_by_formula(
   forward and the backward of both passes, gradients are scattered once a pass,
   and reduced along `data`.
   """
-  num = _num_params_of(config)
+  params = mmdit.abstract_params(config.model)
+  num = sum(leaf.size for leaf in jax.tree.leaves(params))
   fsdp, data = mesh.shape["fsdp"], mesh.shape["data"]
   width = 2 if config.model.dtype == "bfloat16" else 4
   whole = width * num / mesh.shape["tensor"]
@@ -198,18 +199,6 @@ def sent_by_formula(
 def by_kind(footprint: compiled.Footprint) -> dict[str, float]:
   """Bytes sent by kind of collective, or nothing where it did not compile."""
   return collectives.by_kind(footprint.collectives or [])
-
-
-def _num_params_of(config: config_lib.Config) -> int:
-  side = config.model.patch_size
-  params = jax.eval_shape(
-    mmdit.MMDiT(config.model).init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, side, side, config.model.in_channels), "float32"),
-    jax.ShapeDtypeStruct((1, 1, config.model.text_dim), "float32"),
-    jax.ShapeDtypeStruct((1,), "float32"),
-  )
-  return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def _num_params(text: t5.T5Encoder) -> int:

@@ -183,32 +183,13 @@ def plan(
   chip, count = chips_lib.parse(topology)
   mesh = _mesh(config, topology, chip, count)
   state = estimate.state_bytes(config, mesh)
-  options = dict(config.train.compiler_options)
-  rows = []
-  for num_cond, share in shares.items():
-    footprint, sent = (
-      None,
-      {"by formula": estimate.sent_by_formula(config, mesh)},
-    )
-    resident = state.total
-    if chip.is_tpu:
-      footprint = compiled.train_step(config, mesh, num_cond, options)
-      resident = footprint.arguments + footprint.temporaries
-      sent = estimate.by_kind(footprint)
-    time = estimate.step_time(
-      config, chip, count, num_cond, resident=resident, sent=sum(sent.values())
-    )
-    rows.append(
-      Row(
-        num_cond=num_cond,
-        share=share,
-        footprint=footprint,
-        time=time,
-        sent=sent,
-      )
-    )
+  rows = [
+    _row(config, chip, mesh, num_cond, share, state)
+    for num_cond, share in shares.items()
+  ]
   sampler = None
   if sample_batch and chip.is_tpu:
+    options = dict(config.train.compiler_options)
     sampler = compiled.sampler(config, mesh, sample_batch, 0, options)
   target = (config.data.latent_side // config.model.patch_size) ** 2
   forward = flops.forward(config.model, target, config.data.text_length)
@@ -223,6 +204,36 @@ def plan(
     rows=rows,
     sampler=sampler,
     sampler_flops=guided * config.sample.steps * forward * sample_batch / count,
+  )
+
+
+def _row(
+  config: config_lib.Config,
+  chip: chips_lib.Chip,
+  mesh: jax.sharding.Mesh | jax.sharding.AbstractMesh,
+  num_cond: int,
+  share: float,
+  state: estimate.StateBytes,
+) -> Row:
+  """One task shape: compiled for a TPU, by formula for others."""
+  footprint, resident = None, state.total
+  if chip.is_tpu:
+    options = dict(config.train.compiler_options)
+    footprint = compiled.train_step(config, mesh, num_cond, options)
+    resident = footprint.arguments + footprint.temporaries
+    sent = estimate.by_kind(footprint)
+  else:
+    sent = {"by formula": estimate.sent_by_formula(config, mesh)}
+  time = estimate.step_time(
+    config,
+    chip,
+    mesh.size,
+    num_cond,
+    resident=resident,
+    sent=sum(sent.values()),
+  )
+  return Row(
+    num_cond=num_cond, share=share, footprint=footprint, time=time, sent=sent
   )
 
 

@@ -151,15 +151,8 @@ def _model_config(
 
 
 def _abstract(config: mmdit.MMDiTConfig) -> dict[str, Any]:
-  side = config.patch_size
   dtype = jnp.dtype(config.dtype)
-  params = jax.eval_shape(
-    mmdit.MMDiT(config).init,
-    jax.random.key(0),
-    jax.ShapeDtypeStruct((1, side, side, config.in_channels), jnp.float32),
-    jax.ShapeDtypeStruct((1, 1, config.text_dim), jnp.float32),
-    jax.ShapeDtypeStruct((1,), jnp.float32),
-  )["params"]
+  params = mmdit.abstract_params(config)
   return {
     name: jax.tree.map(lambda x: jax.ShapeDtypeStruct(x.shape, dtype), part)
     for name, part in params.items()
