@@ -6,9 +6,9 @@ import pytest
 from unialign_jax import pipeline
 from unialign_jax.diffusion import flow
 from unialign_jax.sampling import text as text_sampling
+from unialign_jax.shapes import by_steps
 from unialign_jax.shapes import exam as exam_lib
 from unialign_jax.shapes import feature_sets
-from unialign_jax.shapes import steps
 from unialign_jax.use import loading
 
 
@@ -27,9 +27,9 @@ def test_pictures(
   exam: exam_lib.Exam,
   monkeypatch: pytest.MonkeyPatch,
 ):
-  monkeypatch.setattr(steps, "STEPS", (1, 12))
-  monkeypatch.setattr(steps, "_LIMIT", {"solver": "heun", "steps": 20})
-  table, picture = steps.images_by_steps(pipe, exam)
+  monkeypatch.setattr(by_steps, "STEPS", (1, 12))
+  monkeypatch.setattr(by_steps, "_LIMIT", {"solver": "heun", "steps": 20})
+  table, picture = by_steps.images(pipe, exam)
   rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
   assert [row[0] for row in rows[1:]] == [
     solver for solver in flow.SOLVERS for _ in range(2)
@@ -50,9 +50,9 @@ def test_texts(
   exam: exam_lib.Exam,
   monkeypatch: pytest.MonkeyPatch,
 ):
-  monkeypatch.setattr(steps, "TEXT_STEPS", (12,))
+  monkeypatch.setattr(by_steps, "TEXT_STEPS", (12,))
   monkeypatch.setattr(text_sampling, "SCHEDULES", ("confidence",))
-  table = steps.texts_by_steps(pipe, exam)
+  table = by_steps.texts(pipe, exam)
   rows = [line.strip("| ").split(" | ") for line in table.splitlines()[2:]]
   assert len(rows) == 3  # temperatures
   assert max(float(row[3]) for row in rows) >= 0.75
