@@ -62,6 +62,8 @@ def slice_mesh(topology: str, config: config_lib.Config) -> jax.sharding.Mesh:
     ValueError: no libtpu, an unknown slice, or a mesh that does not divide it.
   """
   os.environ.setdefault("TPU_SKIP_MDS_QUERY", "1")  # of a cloud's own machines
+  # Only chips are one process's alone, and there are none here.
+  os.environ.setdefault("ALLOW_MULTIPLE_LIBTPU_LOAD", "1")
   from jax.experimental import topologies
 
   try:
