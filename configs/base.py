@@ -110,9 +110,8 @@ def get_config() -> ml_collections.ConfigDict:
   train.checkpoint_every = 1000  # steps
   train.keep_checkpoints = 3  # newest ones that stay on disk
   train.sample_every = 5000  # steps between two sample grids; 0: none
-  # Of XLA for the train step, by name, as (("xla_tpu_scoped_vmem_limit_kib",
-  # "65536"),); those of another platform are an error.
-  train.compiler_options = ()
+  # XLA's own, an error on a platform that has none of the name: docs/tpu.md.
+  train.compiler_options = ()  # ((name, value), ...) for the train step
   train.init_from = ""  # workdir whose weights and EMA a new run begins with
 
   config.sample = ml_collections.ConfigDict()

@@ -1,6 +1,7 @@
 """The command that trains the small encoders, on a very small scale."""
 
 import dataclasses
+import pathlib
 
 import jax
 import numpy as np
@@ -100,9 +101,12 @@ def test_real_english_survives_the_tokenizer():
 
 
 def test_shipped_files_are_small_and_of_sd3s_form():
-  files = [p for p in weights.FOLDER.rglob("*") if p.suffix != ".pyc"]
-  size = sum(p.stat().st_size for p in files if p.is_file())
-  assert size <= 4_000_000
+  def size(folder: pathlib.Path) -> int:
+    return sum(p.stat().st_size for p in folder.rglob("*") if p.is_file())
+
+  folders = (weights.TEXT_ENCODER, weights.TOKENIZER, weights.VAE)
+  assert sum(map(size, folders)) <= 4_000_000
+  assert size(weights.FOLDER) <= 20_000_000  # with the trained transformer
   config = encoders.ImageEncoder.load(weights.VAE).config
   assert config.latent_channels == 16 and config.downsampling == 8
   assert not config.use_quant_conv and config.mid_block_add_attention
