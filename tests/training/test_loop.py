@@ -179,7 +179,7 @@ def test_checkpoint_restores_on_another_mesh(
   tiny.mesh.update(data=2, fsdp=2, tensor=2)
   parts = setup.prepare(config_lib.from_dict(tiny))
   saved = checkpoint.Checkpoints(straight, parts.config)
-  state, position = saved.restore(parts.abstract_state)
+  state, position = saved.restore(parts.program.abstract_state)
   saved.close()
   parts.batches.close()
   assert int(state.step) == 6 and position == {"global_next_index": 48}
