@@ -153,6 +153,17 @@ def test_lighter_remat_repeats_less():
   assert shares == sorted(shares)
 
 
+def test_t5_in_the_step_is_shared_out():
+  values = config_lib.load_file(str(SMALL))
+  values.data.text_features = "online"
+  config = planner.as_planned(values)
+  per_chip = {
+    count: planner.plan(config, f"h100:{count}", {0: 1.0}).state.text_encoder
+    for count in (4, 8)
+  }
+  assert per_chip[4] == 2 * per_chip[8] > 0
+
+
 @pytest.mark.parametrize(
   ("flags", "message"),
   [
