@@ -7,8 +7,12 @@ The same command again continues the run.
 On several hosts the same command runs on each: on TPU VMs, under SLURM and in
 a JobSet the processes find each other; elsewhere --coordinator=HOST:PORT,
 --num_processes and --process_id say who is who.
+
+Exit status: 0 finished, or saved on a signal; 2 a mistake in flags or config,
+which would be there the next time too; anything else is a failure.
 """
 
+import sys
 from collections.abc import Sequence
 
 from absl import app
@@ -38,10 +42,14 @@ _PROCESS_ID = flags.DEFINE_integer(
 )
 flags.mark_flags_as_required(["config", "workdir"])
 
+_MISTAKE = 2  # launch/run_forever.sh does not start such a command again
+
 
 def main(argv: Sequence[str]) -> None:
   if argv[1:]:
-    raise app.UsageError(f"got arguments {argv[1:]}, expected flags only.")
+    raise app.UsageError(
+      f"got arguments {argv[1:]}, expected flags only.", exitcode=_MISTAKE
+    )
   if not flags.FLAGS["verbosity"].present:
     # orbax reports every file it writes.
     logging.set_verbosity(logging.WARNING)
@@ -51,8 +59,14 @@ def main(argv: Sequence[str]) -> None:
 
 
 def cli() -> None:
-  """Runs `main`; what does not fit together is one message too."""
-  command_line.run(main)
+  """Runs `main`; what does not fit together is one message, and status 2."""
+  try:
+    command_line.run(main)
+  except SystemExit as end:
+    if not isinstance(end.code, str):
+      raise
+    print(end.code, file=sys.stderr)
+    sys.exit(_MISTAKE)
 
 
 if __name__ == "__main__":
