@@ -98,9 +98,10 @@ def get_config() -> ml_collections.ConfigDict:
   encoders.image = ""  # VAE, folder or hub id: to decode sample pictures
 
   config.mesh = ml_collections.ConfigDict()
-  config.mesh.data = 1  # devices that share nothing but gradients
+  config.mesh.data = 1  # devices that share nothing but gradients; slices
   config.mesh.fsdp = -1  # devices that share out the parameters
   config.mesh.tensor = 1  # devices that share out heads and MLP columns
+  config.mesh.sequence = 1  # devices that share out the tokens of an example
 
   config.train = ml_collections.ConfigDict()
   train = config.train

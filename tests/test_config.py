@@ -229,7 +229,12 @@ def test_every_key_of_the_step_changes_it(
 
 @pytest.mark.parametrize(
   ("sizes", "expected"),
-  [((-1, 1, 1), (8, 1, 1)), ((2, -1, 2), (2, 2, 2)), ((1, 8, 1), (1, 8, 1))],
+  [
+    ((-1, 1, 1), (8, 1, 1, 1)),
+    ((2, -1, 2), (2, 2, 2, 1)),
+    ((1, 8, 1), (1, 8, 1, 1)),
+    ((2, 1, 1, -1), (2, 1, 1, 4)),
+  ],
 )
 def test_mesh_takes_what_is_left(sizes: tuple, expected: tuple) -> None:
   assert tuple(sharding.make_mesh(*sizes).shape.values()) == expected

@@ -62,13 +62,14 @@ class MeshConfig:
   data: int
   fsdp: int
   tensor: int
+  sequence: int
 
   def __post_init__(self) -> None:
     sizes = dataclasses.astuple(self)
     if sizes.count(-1) > 1 or any(s < 1 and s != -1 for s in sizes):
       raise ValueError(
-        f"config.mesh: got data, fsdp, tensor = {sizes}, expected positive"
-        " numbers, at most one of them -1 (what is left)."
+        f"config.mesh: got data, fsdp, tensor, sequence = {sizes}, expected"
+        " positive numbers, at most one of them -1 (what is left)."
       )
 
 

@@ -1,8 +1,9 @@
 """The mesh, and THE table that says where every parameter lives.
 
-Three axes: `data` repeats everything, `fsdp` shares out parameters and
-batch, `tensor` shares out attention heads and MLP columns. EMA and optimizer
-state hold trees of the same names and shapes, so the same table serves them.
+Four axes: `data` repeats everything, `fsdp` shares out parameters and batch,
+`tensor` shares out attention heads and MLP columns, `sequence` shares out the
+tokens of each example. EMA and optimizer state hold trees of the same names
+and shapes, so the same table serves them.
 """
 
 import math
@@ -12,10 +13,13 @@ from collections.abc import Sequence
 from typing import Any
 
 import jax
+from jax.experimental import mesh_utils
 
-AXES = ("data", "fsdp", "tensor")
+AXES = ("data", "fsdp", "tensor", "sequence")
 # Examples are spread over both axes that do not split a single example.
 BATCH = jax.P(("data", "fsdp"))
+# Activations [B, T, ...] between the products.
+TOKENS = jax.P(*BATCH, "sequence")
 
 # Layers are stacked under these: their first axis is the layer and stays whole.
 _STACK = r"(dual_)?blocks"
@@ -49,41 +53,95 @@ TABLE = tuple((f"{p}/kernel", axes) for p, axes in _DENSE) + _SMALL
 
 
 def make_mesh(
-  data: int, fsdp: int, tensor: int, devices: Sequence[Any] | None = None
+  data: int,
+  fsdp: int,
+  tensor: int,
+  sequence: int = 1,
+  *,
+  devices: Sequence[Any] | None = None,
 ) -> jax.sharding.Mesh:
   """Arranges the devices; one size may be -1, what is left.
 
+  Several slices are neighbours along `data`, the one axis that sends nothing
+  but gradients: the network between slices is the slow one.
+
   Raises:
-    ValueError: sizes that do not multiply to the number of devices.
+    ValueError: sizes that do not multiply to the number of devices, or slices
+      that do not divide `data`.
   """
   devices = jax.devices() if devices is None else devices
-  return jax.make_mesh(
-    mesh_sizes(data, fsdp, tensor, len(devices)),
-    AXES,
+  sizes = mesh_sizes(data, fsdp, tensor, sequence, num_devices=len(devices))
+  types = (jax.sharding.AxisType.Auto,) * len(AXES)
+  slices = _num_slices(devices)
+  if slices == 1:
+    return jax.make_mesh(sizes, AXES, devices=devices, axis_types=types)
+  if sizes[0] % slices:
+    raise ValueError(
+      f"config.mesh.data: got {sizes[0]} for {slices} slices, expected a"
+      " multiple of the slices: the other axes stay within one."
+    )
+  arranged = mesh_utils.create_hybrid_device_mesh(
+    (sizes[0] // slices, *sizes[1:]),
+    (slices, *(1 for _ in sizes[1:])),
     devices=devices,
-    axis_types=(jax.sharding.AxisType.Auto,) * len(AXES),
   )
+  return jax.sharding.Mesh(arranged, AXES, axis_types=types)
+
+
+def _num_slices(devices: Sequence[Any]) -> int:
+  """TPU slices; JAX counts each node of GPUs as a slice, which they are not."""
+  if devices[0].platform != "tpu":
+    return 1
+  return len({getattr(device, "slice_index", 0) for device in devices})
 
 
 def mesh_sizes(
-  data: int, fsdp: int, tensor: int, num_devices: int
-) -> tuple[int, int, int]:
+  data: int, fsdp: int, tensor: int, sequence: int = 1, *, num_devices: int
+) -> tuple[int, ...]:
   """Sizes of the axes, with what is left in place of a -1.
 
   Raises:
     ValueError: as `make_mesh`.
   """
-  sizes = [data, fsdp, tensor]
+  sizes = [data, fsdp, tensor, sequence]
   if -1 in sizes:
     rest = math.prod(s for s in sizes if s != -1)
     sizes[sizes.index(-1)] = max(num_devices // rest, 1)
   if math.prod(sizes) != num_devices:
     raise ValueError(
-      f"config.mesh: got data x fsdp x tensor = {sizes}, expected a product of"
+      f"config.mesh: got {' x '.join(AXES)} = {sizes}, expected a product of"
       f" {num_devices}, the number of devices; change one of them, or set it"
       " to -1."
     )
   return tuple(sizes)
+
+
+def shares_out(shape: tuple[int, ...], spec: jax.P) -> bool:
+  """Whether the mesh that is set divides an array of this shape like that."""
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty:
+    return True
+  for size, axes in zip(shape, spec):
+    axes = (axes,) if isinstance(axes, str) else axes or ()
+    if size % math.prod(mesh.shape[axis] for axis in axes):
+      return False
+  return True
+
+
+def sequence_shares() -> int:
+  """Into how many parts the mesh that is set splits a sequence."""
+  mesh = jax.sharding.get_abstract_mesh()
+  return 1 if mesh.empty else mesh.shape["sequence"]
+
+
+def spread_tokens(x_BTD: jax.Array) -> jax.Array:
+  """The same tokens, over `sequence` where the mesh that is set has it.
+
+  Tokens that it does not divide stay whole.
+  """
+  if sequence_shares() == 1 or not shares_out(x_BTD.shape, TOKENS):
+    return x_BTD
+  return jax.lax.with_sharding_constraint(x_BTD, TOKENS)
 
 
 def check_batch(mesh: jax.sharding.Mesh, batch: int, accumulation: int) -> None:

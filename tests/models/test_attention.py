@@ -19,7 +19,7 @@ def test_attention_is_softmax_attention(dtype, atol):
   scores = np.einsum("bsnk,btnk->bnst", q, k) / 2.0
   weights = np.exp(scores) / np.exp(scores).sum(-1, keepdims=True)
   want = np.einsum("bnst,btnk->bsnk", weights, v)
-  got = attention.attention(*(x.astype(dtype) for x in (q, k, v)))
+  (got,) = attention.attention(*((x.astype(dtype),) for x in (q, k, v)))
   assert got.dtype == dtype
   np.testing.assert_allclose(got.astype(jnp.float32), want, atol=atol)
 

@@ -64,11 +64,12 @@ def test_remat_policies_keep_what_they_say(params, scan):
   )
   one = tokens * 32 * 2  # one [B, S, D] in each of the two layers
   full = kept("full")
-  assert kept("attention") == full + one
+  log_sums = tokens * 2 * 2  # one [B, N, S] in each
+  assert kept("attention") == full + one + log_sums
   # What made the kept values is not needed again: their biases.
   bias = 32 * 2 * 2
-  assert kept("attention_qkv") == full + 4 * one - 3 * bias
-  assert kept("attention_qkv_mlp") == full + 8 * one - 7 * bias
+  assert kept("attention_qkv") == full + 4 * one - 3 * bias + log_sums
+  assert kept("attention_qkv_mlp") == full + 8 * one - 7 * bias + log_sums
   assert full < kept("dots") < kept("none")
   assert set(mmdit.REMAT_POLICIES) == {
     *("none", "full", "attention", "attention_qkv", "attention_qkv_mlp"),

@@ -1,6 +1,7 @@
 """The TPU kernel, in Pallas' interpreter, against plain contractions."""
 
 import contextlib
+import functools
 from typing import Any
 
 import jax
@@ -12,11 +13,9 @@ from unialign_jax import sharding
 from unialign_jax.models import attention
 from unialign_jax.models import splash
 
-EMPTY = jax.sharding.AbstractMesh((), ())
-
 
 def _inputs(dtype: str) -> jax.Array:
-  shape = (3, 4, 256, 2, 64)  # q, k, v of [B, S, N, K]
+  shape = (3, 4, 512, 2, 64)  # q, k, v of [B, S, N, K]
   return jax.random.normal(jax.random.key(0), shape).astype(dtype)
 
 
@@ -30,10 +29,24 @@ def _with_gradient(attend: Any, qkv: jax.Array) -> tuple[jax.Array, jax.Array]:
 
 
 def _splash(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-  return splash.attention(q, k, v, checkpoint_name="saved", interpret=True)
+  """Of a stream of 384 tokens and one of 128."""
+  parts = [jnp.split(x, [384], axis=1) for x in (q, k, v)]
+  out = attention.attention(*map(tuple, parts), implementation="splash")
+  return jnp.concatenate(out, axis=1)
 
 
-@pytest.mark.parametrize("sizes", [None, (2, 2, 2)], ids=["one device", "mesh"])
+@pytest.fixture(autouse=True)
+def _interpreted(monkeypatch: pytest.MonkeyPatch) -> None:
+  monkeypatch.setattr(
+    splash, "attention", functools.partial(splash.attention, interpret=True)
+  )
+
+
+@pytest.mark.parametrize(
+  "sizes",
+  [None, (2, 2, 2, 1), (2, 1, 2, 2)],
+  ids=["one device", "mesh", "sequence"],
+)
 @pytest.mark.parametrize(
   ("dtype", "tolerance"), [("float32", 2e-5), ("bfloat16", 3e-2)]
 )
@@ -55,13 +68,13 @@ def test_blocks_divide_and_fit():
   assert splash.block_size(128, "") == 128
 
 
-def test_what_does_not_fit():
-  mesh = sharding.make_mesh(2, 2, 2).abstract_mesh
-  assert splash.fits((4, 128, 2, 64), mesh)
-  assert not splash.fits((2, 128, 2, 64), mesh)  # examples
-  assert not splash.fits((4, 100, 2, 64), mesh)  # tokens
-  assert not splash.fits((4, 128, 3, 64), mesh)  # heads
-  assert splash.fits((1, 128, 3, 64), EMPTY)
-  q = jnp.zeros((1, 100, 2, 64))
-  with pytest.raises(ValueError, match="a multiple of 128"):
+@pytest.mark.parametrize(
+  "shape",
+  [(3, 256, 2, 64), (4, 200, 2, 64), (4, 256, 3, 64), (4, 384, 2, 64)],
+  ids=["examples", "tokens", "heads", "tokens a device"],
+)
+def test_what_does_not_fit(shape: tuple[int, ...]):
+  q = (jnp.zeros(shape),)
+  refused = pytest.raises(ValueError, match="a multiple of 128")
+  with jax.set_mesh(sharding.make_mesh(2, 1, 2, 2)), refused:
     attention.attention(q, q, q, implementation="splash")

@@ -11,6 +11,7 @@ import jax
 import pytest
 
 from unialign_jax import config as config_lib
+from unialign_jax import sharding
 from unialign_jax.models import mmdit
 from unialign_jax.planning import chips
 from unialign_jax.planning import compiled
@@ -54,6 +55,21 @@ def test_train_and_sample_compile_for_a_slice(topology: str):
   assert told["sampler"]["peak"] > 0
   # What the partitioner says when it gives up.
   assert "nvoluntary full rematerialization" not in done.stderr
+
+
+@needs_libtpu
+def test_slices_are_neighbours_along_data_alone():
+  from jax.experimental import topologies
+
+  compiled.slice_mesh("v5e:2x2", _config())  # readies libtpu
+  two = topologies.get_topology_desc("v5e:2x2", platform="tpu", num_slices=2)
+  for sizes in ((2, -1, 1), (4, 1, 2)):
+    mesh = sharding.make_mesh(*sizes, devices=two.devices)
+    half = sizes[0] // 2
+    for index, places in enumerate((mesh.devices[:half], mesh.devices[half:])):
+      assert {chip.slice_index for chip in places.flat} == {index}
+  with pytest.raises(ValueError, match=r"config\.mesh\.data: got 1 for 2"):
+    sharding.make_mesh(1, 8, 1, devices=two.devices)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +150,12 @@ def test_search_takes_the_lightest_that_fits(monkeypatch: pytest.MonkeyPatch):
 def test_gpus_are_planned_by_formula():
   config = _config()
   plan = planner.plan(config, "h100:8", {0: 1.0, 1: 3.0})
-  assert plan.mesh == {"data": 1, "fsdp": 8, "tensor": 1}
+  assert plan.mesh == {
+    "data": 1,
+    "fsdp": 8,
+    "tensor": 1,
+    "sequence": 1,
+  }
   (none, one) = plan.rows
   assert none.footprint is None and one.share == 3.0
   assert one.time.model_flops > none.time.model_flops

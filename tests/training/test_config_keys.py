@@ -64,7 +64,7 @@ FLIPS = {
     "mask_embedding": lambda root: f"{root}/row.safetensors",
     "image": lambda root: f"{root}/vae",
   },
-  "mesh": {"data": 4, "fsdp": 2, "tensor": 2},
+  "mesh": {"data": 4, "fsdp": 2, "tensor": 2, "sequence": 2},
   "train": {
     "steps": 5,
     "accumulation": 2,

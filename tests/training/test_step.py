@@ -243,7 +243,10 @@ def test_bf16_compute_keeps_fp32_parameters_and_losses(stepped):
   assert metrics["loss/flow"] != stepped[1]["loss/flow"]
 
 
-@pytest.mark.parametrize("sizes", [(1, 8, 1), (4, 1, 2)])
+@pytest.mark.parametrize(
+  "sizes",
+  [(1, 8, 1, 1), (4, 1, 2, 1), (2, 2, 1, 2), (1, 2, 2, 2), (1, 1, 2, 4)],
+)
 def test_eight_devices_equal_one(objective, stepped, start, sizes):
   """Loss terms, InfoNCE over all examples among them, and every gradient."""
   mesh = sharding.make_mesh(*sizes)
@@ -257,9 +260,10 @@ def test_eight_devices_equal_one(objective, stepped, start, sizes):
     in_shardings=(places, batch_places),
     out_shardings=(places, None),
   )
-  state, metrics = step(
-    jax.device_put(start, places), jax.device_put(batch, batch_places)
-  )
+  with jax.set_mesh(mesh):
+    state, metrics = step(
+      jax.device_put(start, places), jax.device_put(batch, batch_places)
+    )
   kernel = state.params["blocks"]["image"]["mlp_in"]["kernel"]
   assert kernel.addressable_shards[0].data.size == kernel.size // (
     sizes[1] * sizes[2]

@@ -8,7 +8,8 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
-from unialign_jax.models import layers
+from unialign_jax.models import activations
+from unialign_jax.models import products
 
 
 class ImageHead(nn.Module):
@@ -20,17 +21,19 @@ class ImageHead(nn.Module):
 
   def setup(self) -> None:
     zeros = nn.initializers.zeros
-    self.modulation = nn.Dense(
+    self.modulation = products.Dense(
       2 * self.width, dtype=self.dtype, kernel_init=zeros
     )
     # Zero here: a fresh model predicts zero velocity.
-    self.proj = nn.Dense(self.patch_dim, dtype=self.dtype, kernel_init=zeros)
+    self.proj = products.Dense(
+      self.patch_dim, dtype=self.dtype, kernel_init=zeros
+    )
 
   def norm(self, image_BTD: jax.Array, time_BD: jax.Array) -> jax.Array:
     """The normalised image tokens; the scale comes before the shift (SD3)."""
     m = self.modulation(nn.silu(time_BD))[:, None, :]
     scale, shift = jnp.split(m, 2, axis=-1)
-    return layers.modulate(image_BTD, shift, scale)
+    return activations.modulate(image_BTD, shift, scale)
 
   def project(self, image_out_BTD: jax.Array) -> jax.Array:
     """[B, T, D] -> velocity patches [B, T, P*P*C]."""
@@ -44,11 +47,11 @@ class TextHead(nn.Module):
   dtype: jnp.dtype
 
   def setup(self) -> None:
-    self.proj = nn.Dense(self.vocab_size, dtype=self.dtype)
+    self.proj = products.Dense(self.vocab_size, dtype=self.dtype)
 
   def norm(self, text_BLD: jax.Array) -> jax.Array:
     """The normalised text tokens."""
-    return layers.layer_norm(text_BLD)
+    return activations.layer_norm(text_BLD)
 
   def project(self, text_out_BLD: jax.Array) -> jax.Array:
     """[B, L, D] -> logits [B, L, V]."""
@@ -68,6 +71,8 @@ class AlignHead(nn.Module):
 
   @nn.compact
   def __call__(self, features: jax.Array) -> jax.Array:
-    x = nn.Dense(self.hidden, dtype=self.dtype, name="fc_in")(features)
-    x = nn.Dense(self.semantic_dim, dtype=self.dtype, name="fc_out")(nn.silu(x))
+    x = products.Dense(self.hidden, dtype=self.dtype, name="fc_in")(features)
+    x = products.Dense(self.semantic_dim, dtype=self.dtype, name="fc_out")(
+      nn.silu(x)
+    )
     return nn.silu(x)

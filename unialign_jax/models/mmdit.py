@@ -23,10 +23,12 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 
+from unialign_jax import sharding
 from unialign_jax.models import attention
 from unialign_jax.models import heads as heads_lib
 from unialign_jax.models import layers
 from unialign_jax.models import positions
+from unialign_jax.models import products
 
 HEADS = (
   "velocity",
@@ -150,12 +152,13 @@ class MMDiT(nn.Module):
     dtype = jnp.dtype(cfg.dtype)
 
     time_BD = layers.TimeEmbed(cfg.width, dtype, name="time_embed")(t_B)
-    text_BLD = nn.Dense(cfg.width, dtype=dtype, name="context_embed")(
+    text_BLD = products.Dense(cfg.width, dtype=dtype, name="context_embed")(
       text_BLE.astype(dtype)
     )
     image_BTD, num_target = self._image_tokens(
       latents_BHWC, cond_BNHWC, text_BLE.shape[0], dtype
     )
+    image_BTD, text_BLD = map(sharding.spread_tokens, (image_BTD, text_BLD))
     wanted = HEADS if self.is_initializing() else heads
     image_BTD, text_BLD, mid = self._trunk(
       image_BTD,
@@ -183,7 +186,7 @@ class MMDiT(nn.Module):
       nn.initializers.normal(0.02),
       (1, cfg.null_image_tokens, cfg.width),
     ).astype(dtype)
-    embed = nn.Dense(cfg.width, dtype=dtype, name="patch_embed")
+    embed = products.Dense(cfg.width, dtype=dtype, name="patch_embed")
     if latents_BHWC is None:
       if self.is_initializing():
         raise ValueError("init needs latents: got None, which has no patches.")
@@ -224,7 +227,9 @@ class MMDiT(nn.Module):
     carry = (image_BTD, text_BLD), image_BTD[:, :num_target]
     first = 0  # block of this stack, counted over all of them
     for name, block, depth in self._stacks():
-      stacked = self.param(name, _init_stack, block, depth, inputs)
+      # `param` alone would refuse the kernels that use/quantise.py makes.
+      if (stacked := self.get_variable("params", name)) is None:
+        stacked = self.param(name, _init_stack, block, depth, inputs)
       layer = self._layer(block, time_BD, num_target, keep_tokens)
       mid = cfg.align_depth - 1 - first
       if cfg.scan_layers:
@@ -235,7 +240,7 @@ class MMDiT(nn.Module):
         if 0 <= mid < depth:
           means = tuple(p[mid] for p in pooled)
       else:
-        for i, params in enumerate(_unstack(stacked)):
+        for i, params in zip(range(depth), _unstack(stacked), strict=True):
           carry, pooled = layer(carry, (first + i, params))
           self.sow("intermediates", "blocks", carry[0])
           if i == mid:

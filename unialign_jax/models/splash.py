@@ -1,12 +1,7 @@
-"""Attention on TPUs: Pallas' splash kernel, each device on its own part.
+"""Attention on TPUs: Pallas' splash kernel, on what one device has.
 
-A kernel is opaque to the compiler's partitioner, so examples and heads are
-shared out by hand, as `sharding.py` shares them: over the axes of the mesh
-that is set (`jax.set_mesh`). Head width 64 goes in as it is; padding it to 128
-would double work and memory.
+Head width 64 goes in as it is; padding it to 128 would double work and memory.
 """
-
-import math
 
 import jax
 from jax.experimental.pallas.ops.tpu.splash_attention import (
@@ -16,21 +11,35 @@ from jax.experimental.pallas.ops.tpu.splash_attention import (
   splash_attention_mask as masks,
 )
 
-from unialign_jax import sharding
-
 # Blocks are whole numbers of these (the width of a TPU register).
 _LANES = 128
 # Longest block whose backward pass fits the generation's VMEM, in tokens.
 _LONGEST = {"TPU v5 lite": 768}
 _LONGEST_OTHERS = 1280
-_HEADS = "tensor"
 
 
-def fits(shape: tuple[int, ...], mesh: jax.sharding.AbstractMesh) -> bool:
-  """Whether queries of this shape [B, S, N, K] can be shared out."""
-  batch, sequence, heads, _ = shape
-  examples, head_shares = _shares(mesh)
-  return not (sequence % _LANES or batch % examples or heads % head_shares)
+def fits(num_tokens: int) -> bool:
+  """Whether blocks tile the queries of one device."""
+  return num_tokens % _LANES == 0
+
+
+def check(num_tokens: int, divides: bool) -> None:
+  """Refuses what the kernel cannot compute.
+
+  Args:
+    num_tokens: of the queries of one device.
+    divides: whether the mesh divides examples, tokens and heads.
+
+  Raises:
+    ValueError: one of both.
+  """
+  if not (divides and fits(num_tokens)):
+    raise ValueError(
+      f"config.model.attention = 'splash': got {num_tokens} tokens a device"
+      f" on mesh {dict(jax.sharding.get_abstract_mesh().shape)}, expected a"
+      f" multiple of {_LANES}, and examples, tokens and heads that their axes"
+      " divide; change data.text_length or data.resolution, or use 'xla'."
+    )
 
 
 def block_size(sequence: int, device_kind: str) -> int:
@@ -58,8 +67,8 @@ def attention(
   """Softmax attention without a mask, scaled by 1/sqrt(K).
 
   Args:
-    q_BSNK: queries.
-    k_BSNK: keys.
+    q_BSNK: queries of one device.
+    k_BSNK: keys, of all that they meet.
     v_BSNK: values.
     checkpoint_name: of output and log-sum-exp, for remat policies: saved
       together they spare the backward pass a second forward kernel.
@@ -67,59 +76,30 @@ def attention(
 
   Returns:
     [B, S, N, K] in the dtype of the queries.
-
-  Raises:
-    ValueError: a sequence that blocks do not tile, or examples or heads that
-      the mesh does not divide.
   """
   mesh = jax.sharding.get_abstract_mesh()
-  if not fits(q_BSNK.shape, mesh):
-    raise ValueError(
-      f"config.model.attention = 'splash': got queries {q_BSNK.shape} on mesh"
-      f" {dict(mesh.shape)}, expected a sequence that is a multiple of"
-      f" {_LANES}, and examples and heads that their axes divide; change"
-      " data.text_length or resolution, or use 'xla'."
-    )
-  sequence, heads, width = q_BSNK.shape[1:]
   device = None if mesh.empty else mesh.abstract_device
-  block = block_size(sequence, device.device_kind if device else "")
+  queries, keys, heads = q_BSNK.shape[1], k_BSNK.shape[1], q_BSNK.shape[2]
+  block_q, block_kv = (
+    block_size(n, device.device_kind if device else "") for n in (queries, keys)
+  )
   kernel = kernels.make_splash_mha(
-    masks.MultiHeadMask(
-      [masks.FullMask((sequence, sequence))] * (heads // _shares(mesh)[1])
-    ),
+    masks.MultiHeadMask([masks.FullMask((queries, keys))] * heads),
     block_sizes=kernels.BlockSizes(
-      **{
-        name: block
-        for name in (
-          *("block_q", "block_kv", "block_kv_compute"),
-          *("block_q_dkv", "block_kv_dkv", "block_kv_dkv_compute"),
-          *("block_q_dq", "block_kv_dq"),
-        )
-      }
+      **dict.fromkeys(("block_q", "block_q_dkv", "block_q_dq"), block_q),
+      **dict.fromkeys(
+        (
+          *("block_kv", "block_kv_compute", "block_kv_dq"),
+          *("block_kv_dkv", "block_kv_dkv_compute"),
+        ),
+        block_kv,
+      ),
     ),
     head_shards=1,
     q_seq_shards=1,
     residual_checkpoint_name=checkpoint_name,
     interpret=interpret,
   )
-
-  def own_part(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:
-    # The kernel does not scale.
-    return jax.vmap(kernel)(q * width**-0.5, k, v)
-
-  if not mesh.empty:
-    spec = jax.P(*sharding.BATCH, _HEADS)
-    own_part = jax.shard_map(
-      own_part, in_specs=(spec,) * 3, out_specs=spec, check_vma=False
-    )
-  # [B, N, S, K] inside.
+  # [B, N, S, K] inside; the kernel does not scale.
   q, k, v = (x.swapaxes(1, 2) for x in (q_BSNK, k_BSNK, v_BSNK))
-  return own_part(q, k, v).swapaxes(1, 2)
-
-
-def _shares(mesh: jax.sharding.AbstractMesh) -> tuple[int, int]:
-  """Into how many parts examples and heads are split."""
-  if mesh.empty:
-    return 1, 1
-  (axes,) = sharding.BATCH
-  return math.prod(mesh.shape[axis] for axis in axes), mesh.shape[_HEADS]
+  return jax.vmap(kernel)(q * q.shape[-1] ** -0.5, k, v).swapaxes(1, 2)
