@@ -81,6 +81,7 @@ def test_config_of_an_earlier_run_takes_new_keys_at_their_defaults() -> None:
     ("data", "resolution", 65, r"config\.data\.resolution: got 65"),
     ("data", "sources", (), r"config\.data\.sources"),
     ("optimizer", "schedule", "linear", r"config\.optimizer\.schedule"),
+    ("optimizer", "working_dtype", "int8", r"optimizer\.working_dtype.*int8"),
     ("train", "steps", 50, r"config\.train\.steps: got 50"),
     ("train", "accumulation", 5, r"multiple of config\.train\.accumulation"),
     ("mesh", "tensor", 0, r"config\.mesh"),
@@ -166,6 +167,7 @@ FLIPS = {
     "clip_norm": 0.1,
     "ema_decay": 0.5,
     "trainable": ("blocks/.*",),
+    "working_dtype": "bfloat16",
   },
 }
 

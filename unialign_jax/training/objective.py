@@ -265,13 +265,16 @@ class Objective:
 
     def accumulate(sums: Any, part: Any) -> tuple[Any, None]:
       update = jax.grad(part_loss, has_aux=True)(params, *part)
-      return jax.tree.map(jnp.add, sums, update), None
+      # Sums in float32, whatever the gradients of the parts are in.
+      return jax.tree.map(
+        lambda s, u: s + u.astype(s.dtype), sums, update
+      ), None
 
     shapes = jax.eval_shape(
       lambda p: jax.grad(part_loss, has_aux=True)(params, *p),
       jax.tree.map(lambda x: x[0], (parts, cotangents)),
     )
-    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes)
+    zeros = jax.tree.map(lambda s: jnp.zeros(s.shape, jnp.float32), shapes)
     (grads, metrics), _ = jax.lax.scan(accumulate, zeros, (parts, cotangents))
     metrics = jax.tree.map(lambda m: m / self.accumulation, metrics)
     metrics["loss/cross"] = cross_loss

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import optax
 
 SCHEDULES = ("constant", "cosine")
+WORKING_DTYPES = ("float32", "bfloat16")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -25,13 +26,17 @@ class OptimizerConfig:
   clip_norm: float = 2.0
   ema_decay: float = 0.9995
   trainable: tuple[str, ...] = (".*",)
+  working_dtype: str = "float32"
 
   def __post_init__(self) -> None:
-    if self.schedule not in SCHEDULES:
-      raise ValueError(
-        f"config.optimizer.schedule: got {self.schedule!r}, expected one of"
-        f" {SCHEDULES}."
-      )
+    for name, known in (
+      ("schedule", SCHEDULES),
+      ("working_dtype", WORKING_DTYPES),
+    ):
+      if (value := getattr(self, name)) not in known:
+        raise ValueError(
+          f"config.optimizer.{name}: got {value!r}, expected one of {known}."
+        )
     if not 0 <= self.ema_decay < 1:
       raise ValueError(
         f"config.optimizer.ema_decay: got {self.ema_decay}, expected 0 <="
@@ -99,6 +104,14 @@ def trainable_mask(params: Any, patterns: tuple[str, ...]) -> Any:
   return jax.tree.map(
     lambda p: any(re.fullmatch(pattern, p) for pattern in patterns), paths
   )
+
+
+def working_copy(params: Any, config: OptimizerConfig) -> Any:
+  """What the passes read and gradients are taken of; `params` stay masters.
+
+  In bfloat16 a gradient has half the bytes, on its way between devices too.
+  """
+  return jax.tree.map(lambda p: p.astype(config.working_dtype), params)
 
 
 def make(config: OptimizerConfig, steps: int) -> optax.GradientTransformation:

@@ -57,7 +57,12 @@ def make_train_step(
       step=state.step,
       mask_id=objective.mask_id,
     )
-    grads, metrics = objective.gradient(state.params, state.frozen, drawn)
+    grads, metrics = objective.gradient(
+      optimizer_lib.working_copy(state.params, optimizer_config),
+      state.frozen,
+      drawn,
+    )
+    grads = jax.tree.map(lambda g: g.astype(jnp.float32), grads)
     grads = _zero_frozen(grads, optimizer_config.trainable)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(grad_norm)
