@@ -53,6 +53,10 @@ setuptools.setup(
     "plan": [
       "libtpu; sys_platform == 'linux' and platform_machine == 'x86_64'"
     ],
+    # Products in int8 or fp8 when the model is used.
+    "quantize": ["qwix"],
+    # Its attention kernels, config.model.attention = "tokamax".
+    "tokamax": ["tokamax"],
     # Captions from an OpenAI-compatible endpoint.
     "recaption": ["openai"],
     "test": [
@@ -65,7 +69,10 @@ setuptools.setup(
       "playwright",
       "pytest",
       "pytest-timeout",
+      "pyyaml",
+      "qwix",
       "ruff",
+      "tokamax",
       "torch",
     ],
   },
