@@ -74,7 +74,7 @@ def get_config() -> ml_collections.ConfigDict:
   optimizer.clip_norm = 2.0  # global gradient norm (authors)
   optimizer.ema_decay = 0.9995  # a step, of the fp32 average (authors)
   optimizer.trainable = (".*",)  # patterns of whole parameter names
-  # Of the copy that gradients are taken of; "bfloat16": docs/precision.md.
+  # Of the copy that gradients are taken of; "bfloat16": docs/performance.md.
   optimizer.working_dtype = "float32"
 
   config.data = ml_collections.ConfigDict()
