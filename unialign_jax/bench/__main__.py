@@ -13,8 +13,10 @@ from unialign_jax import command_line
 
 # Name -> module with `define_flags()` and `main(argv)`; what it measures.
 _COMMANDS = {
+  "train": ("unialign_jax.bench.train", "seconds a train step"),
   "sample": ("unialign_jax.bench.sample", "seconds a picture and a caption"),
   "data": ("unialign_jax.bench.data", "precompute and the input pipeline"),
+  "growth": ("unialign_jax.bench.growth", "a step against the work in it"),
 }
 _INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
