@@ -84,7 +84,7 @@ def main(argv: Sequence[str]) -> None:
   pipe = pipeline_lib.Pipeline.load(**_model())
   given = {name: flag.value for name, flag in _SETTINGS.items()}
   settings = settings_lib.changed(pipe.image_settings, given)
-  named = {**dataclasses.asdict(settings), "model": _model()["path"]}
+  named = {**dataclasses.asdict(settings), **command.recorded(_model())}
   files = [file for i, job in enumerate(jobs) for file in _files(i, job, named)]
   todo = [f for f in files if not outputs.is_done(f.path, f.made_by)]
   pathlib.Path(_OUT.value).mkdir(parents=True, exist_ok=True)

@@ -91,6 +91,7 @@ class Pipeline:
     image: str = "",
     batch_size: int = 8,
     framing: str = "crop",
+    quantize: str | None = None,
   ) -> "Pipeline":
     """Loads a workdir, an exported folder, or the hub id of one.
 
@@ -106,19 +107,15 @@ class Pipeline:
       image: of the VAE.
       batch_size: as `Pipeline` has it.
       framing: as `Pipeline` has it.
+      quantize: "int8" or "fp8", of the large products (docs/precision.md).
 
     Raises:
       ValueError: files missing, or parts that do not fit each other.
     """
-    if dtype not in (None, "float32", "bfloat16"):
-      raise ValueError(
-        f"dtype: got {dtype!r}, expected 'float32', 'bfloat16' or None."
-      )
     compile_cache.enable()
     encoders = {"text": text, "tokenizer": tokenizer, "image": image}
-    loaded = loading.load_all(
-      path, dtype=dtype, step=step, ema=ema, encoders=encoders
-    )
+    which = {"step": step, "ema": ema, "quantize": quantize}
+    loaded = loading.load_all(path, dtype=dtype, encoders=encoders, **which)
     return cls(loaded, mesh=mesh, batch_size=batch_size, framing=framing)
 
   @property

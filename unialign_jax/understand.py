@@ -93,7 +93,7 @@ def _asked(names: Sequence[str]) -> list[_Asked]:
 
 def _made_by(settings: settings_lib.TextSettings) -> dict[str, Any]:
   named = dataclasses.asdict(settings)
-  return {"model": _model()["path"], "seed": _SEED.value, **named}
+  return {**command.recorded(_model()), "seed": _SEED.value, **named}
 
 
 def _done(lines: outputs.Lines, made_by: dict[str, Any]) -> set[_Asked]:

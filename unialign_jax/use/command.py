@@ -2,6 +2,7 @@
 
 import sys
 from collections.abc import Callable
+from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
@@ -10,6 +11,7 @@ from absl import flags
 from absl import logging
 
 from unialign_jax.data.sources import framing
+from unialign_jax.use import quantise
 
 _INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
@@ -39,6 +41,9 @@ def define_model(
     "dtype": flags.DEFINE_enum(
       "dtype", None, ["float32", "bfloat16"], "Of the networks."
     ),
+    "quantize": flags.DEFINE_enum(
+      "quantize", None, list(quantise.TYPES), "Large products in low precision."
+    ),
     "batch_size": flags.DEFINE_integer(
       "batch_size", 8, "Examples that run at once.", lower_bound=1
     ),
@@ -54,6 +59,15 @@ def define_model(
     "image": flags.DEFINE_string("vae", "", "Folder or hub id of the VAE."),
   }
   return lambda: {key: holder.value for key, holder in holders.items()}
+
+
+def recorded(model: Mapping[str, Any]) -> dict[str, Any]:
+  """What results say of the model that made them.
+
+  Args:
+    model: arguments of `Pipeline.load`, of `define_model`.
+  """
+  return {"model": model["path"], "quantize": model["quantize"]}
 
 
 def report(name: str, error: Exception) -> None:

@@ -18,6 +18,7 @@ from unialign_jax import checkpoint
 from unialign_jax.features import encoders as encoders_lib
 from unialign_jax.models import mmdit
 from unialign_jax.use import exported
+from unialign_jax.use import quantise
 from unialign_jax.use import settings as settings_lib
 
 # The Shapes model that comes with the package, where no folder has this name.
@@ -37,6 +38,8 @@ class Loaded:
     text_length: L, tokens of every text.
     for_images: defaults, among them the resolution that was trained.
     for_texts: defaults.
+    quantize: what large kernels become on the devices, one of
+      `quantise.TYPES`; None for what they are.
   """
 
   name: str
@@ -47,6 +50,7 @@ class Loaded:
   text_length: int
   for_images: settings_lib.ImageSettings
   for_texts: settings_lib.TextSettings
+  quantize: str | None = None
 
 
 def load(path: str | os.PathLike) -> tuple[mmdit.MMDiT, Any]:
@@ -74,6 +78,7 @@ def load_all(
   step: int | None,
   ema: bool,
   encoders: dict[str, str],
+  quantize: str | None = None,
 ) -> Loaded:
   """The network with its encoders.
 
@@ -85,10 +90,17 @@ def load_all(
     ema: the averaged weights of a workdir, or the trained ones.
     encoders: folders or hub ids by their names in `config.encoders`, instead
       of those that the run or the folder names.
+    quantize: as `Loaded` has it.
 
   Raises:
-    ValueError: files missing, weights or encoders that do not fit.
+    ValueError: files missing, weights or encoders that do not fit; a dtype or
+      a quantisation that is unknown or not installed.
   """
+  if dtype not in (None, "float32", "bfloat16"):
+    raise ValueError(
+      f"dtype: got {dtype!r}, expected 'float32', 'bfloat16' or None."
+    )
+  quantise.check(quantize)
   root = place(path)
   if is_workdir(root):
     config, params = checkpoint.load_params(root, step=step, ema=ema)
@@ -114,6 +126,7 @@ def load_all(
     text_length=length,
     for_images=settings_lib.for_images(sample, size),
     for_texts=settings_lib.for_texts(sample),
+    quantize=quantize,
   )
 
 

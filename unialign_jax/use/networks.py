@@ -19,6 +19,7 @@ from unialign_jax.models import mmdit
 from unialign_jax.sampling import image as image_sampling
 from unialign_jax.sampling import text as text_sampling
 from unialign_jax.use import loading
+from unialign_jax.use import quantise
 from unialign_jax.use import settings as settings_lib
 
 
@@ -46,17 +47,17 @@ class Networks:
       )
     self._model = mmdit.MMDiT(loaded.model)
     self._text = loaded.text
+    mode = loaded.quantize
+    self._apply = quantise.applied(self._model.apply, mode)
+    self._apply_text = quantise.applied(self._text.model.apply, mode)
     self._factor = loaded.image.config.downsampling
     self._examples = jax.NamedSharding(mesh, sharding.BATCH)
     self._everywhere = jax.NamedSharding(mesh, jax.P())
     specs = sharding.param_specs(loaded.params, mesh)
-    self._params = jax.tree.map(
-      lambda x, spec: jax.device_put(x, jax.NamedSharding(mesh, spec)),
-      loaded.params,
-      specs,
-    )
+    shardings = jax.tree.map(lambda s: jax.NamedSharding(mesh, s), specs)
+    self._params = quantise.place(loaded.params, shardings, mode)
     cut = placement.t5_shardings(loaded.text.params, mesh, "fsdp")
-    self._text_params = jax.device_put(loaded.text.params, cut)
+    self._text_params = quantise.place(loaded.text.params, cut, mode)
     jit = functools.partial(jax.jit, out_shardings=self._everywhere)
     self._encode = jit(self._encode_text)
     self._draw = jit(self._draw_latents, static_argnames="settings")
@@ -163,7 +164,7 @@ class Networks:
 
   def _encode_text(self, text_params: Any, ids_BL: jax.Array) -> jax.Array:
     def apply(params: Any, ids_BL: jax.Array) -> jax.Array:
-      return self._text.model.apply({"params": params}, ids_BL)
+      return self._apply_text({"params": params}, ids_BL)
 
     return placement.keep_apart(apply, self._examples)(text_params, ids_BL)
 
@@ -191,7 +192,7 @@ class Networks:
     settings: settings_lib.ImageSettings,
   ) -> jax.Array:
     return image_sampling.sample_images(
-      self._model.apply,
+      self._apply,
       params,
       text_BLE,
       null_BLE,
@@ -215,7 +216,7 @@ class Networks:
     to_the_end: bool,
   ) -> flow.State:
     velocity_fn = image_sampling.velocity(
-      self._model.apply,
+      self._apply,
       params,
       text_BLE,
       null_BLE,
@@ -243,7 +244,7 @@ class Networks:
     settings: settings_lib.TextSettings,
   ) -> jax.Array:
     return text_sampling.sample_text(
-      self._model.apply,
+      self._apply,
       params,
       lambda ids_BL: self._encode_text(text_params, ids_BL),
       latents_BHWC,

@@ -48,10 +48,11 @@ def is_done(path: pathlib.Path, made_by: Mapping[str, Any]) -> bool:
   if not path.exists():
     return False
   found, wanted = read_png(path), json.loads(json.dumps(made_by))
-  if found != wanted:
-    other = sorted(
-      key for key in {*found, *wanted} if found.get(key) != wanted.get(key)
-    )
+  # A setting that is younger than the picture is null in both.
+  other = sorted(
+    key for key in {*found, *wanted} if found.get(key) != wanted.get(key)
+  )
+  if other:
     raise ValueError(
       f"--out: {path} was made with another {', '.join(other)}; use another"
       " folder, or delete it."
