@@ -35,8 +35,8 @@ def get_config() -> ml_collections.ConfigDict:
   model.semantic_dim = 3584  # E, width of the Qwen2.5-VL features
   model.scan_layers = True  # False: one Python loop, slower to compile
   model.remat = "none"  # what the backward pass recomputes; see models/mmdit.py
-  # "xla", "cudnn" (GPUs), "splash" (TPUs), "tokamax" (both), or by platform
-  model.attention = "auto"
+  # "xla", "cudnn" (GPUs), "splash" (TPUs) or "tokamax" (both).
+  model.attention = "auto"  # one of these, or by platform
   model.dtype = "bfloat16"  # of activations; parameters and losses are fp32
 
   config.diffusion = ml_collections.ConfigDict()
