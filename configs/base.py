@@ -55,6 +55,7 @@ def get_config() -> ml_collections.ConfigDict:
   loss.text_weight = 0.2  # lambda_1 (paper)
   loss.cross_weight = 0.05  # lambda_2 (paper)
   loss.intrinsic_weight = 0.1  # lambda_3 (paper)
+  loss.text_rows = 512  # masked positions a device projects at a time; 0: all
   loss.flow_space = "velocity"  # Eq. 1; "x0" for the authors' t^2 weighting
   loss.cross_direction = "both"  # authors; "image_to_text" is Eq. 3
   loss.cross_temperature = 0.07  # tau of Eq. 3 (authors)
@@ -74,8 +75,8 @@ def get_config() -> ml_collections.ConfigDict:
   optimizer.clip_norm = 2.0  # global gradient norm (authors)
   optimizer.ema_decay = 0.9995  # a step, of the fp32 average (authors)
   optimizer.trainable = (".*",)  # patterns of whole parameter names
-  # Of the copy that gradients are taken of; "bfloat16": docs/performance.md.
-  optimizer.working_dtype = "float32"
+  # "bfloat16" also keeps gradients in it: docs/performance.md.
+  optimizer.working_dtype = "float32"  # of the copy that gradients are taken of
 
   config.data = ml_collections.ConfigDict()
   data = config.data

@@ -35,6 +35,7 @@ class LossConfig:
   cross_group_size: int = 0  # 0: the global batch; authors: 4, a micro-batch
   intrinsic_form: str = "one_minus_cosine"  # paper: "negative_cosine", Eq. 4
   intrinsic_image: str = "mean"  # paper; "patches": token by token, as REPA
+  text_rows: int = 0  # `diffusion/vocabulary.py`; 0: logits of all positions
 
   def __post_init__(self) -> None:
     for name, known in (
@@ -44,6 +45,11 @@ class LossConfig:
       ("intrinsic_image", INTRINSIC_IMAGES),
     ):
       _check_choice(f"config.loss.{name}", getattr(self, name), known)
+    if self.text_rows < 0:
+      raise ValueError(
+        f"config.loss.text_rows: got {self.text_rows}, expected positions, or"
+        " 0 for all at once."
+      )
     if self.cross_temperature <= 0:
       raise ValueError(
         f"config.loss.cross_temperature: got {self.cross_temperature},"

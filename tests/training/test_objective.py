@@ -315,6 +315,12 @@ def test_accumulation_changes_nothing(gradient, num_cond):
     assert float(parts[1][name]) == pytest.approx(float(value), rel=1e-5), name
 
 
+def test_logits_in_parts_change_nothing(gradient):
+  whole, parts = gradient(), gradient(text_rows=5)
+  tiny.assert_close(parts[0], whole[0], 1e-5)
+  tiny.assert_close(parts[1], whole[1], 1e-5)
+
+
 def test_conditions_change_the_loss(gradient):
   without, given = gradient()[1], gradient(num_cond=N)[1]
   assert abs(float(without["loss/flow"] - given["loss/flow"])) > 1e-3

@@ -1,4 +1,4 @@
-"""Two processes on this machine are one run."""
+"""Several processes on this machine are one run."""
 
 import json
 import os
@@ -61,8 +61,8 @@ def _start(
   )
 
 
-def _start_two(
-  values: ml_collections.ConfigDict, workdir: pathlib.Path
+def _start_all(
+  count: int, values: ml_collections.ConfigDict, workdir: pathlib.Path
 ) -> list[subprocess.Popen]:
   port = _free_port()
   return [
@@ -70,11 +70,11 @@ def _start_two(
       values,
       workdir,
       f"--coordinator=127.0.0.1:{port}",
-      "--num_processes=2",
+      f"--num_processes={count}",
       f"--process_id={index}",
       devices=1,
     )
-    for index in range(2)
+    for index in range(count)
   ]
 
 
@@ -116,16 +116,20 @@ def values(
 def alone(
   values: ml_collections.ConfigDict, tmp_path_factory: pytest.TempPathFactory
 ) -> pathlib.Path:
-  """One process with two devices."""
+  """One process with one device."""
   workdir = tmp_path_factory.mktemp("alone")
-  _end([_start(values, workdir, devices=2)])
+  _end([_start(values, workdir, devices=1)])
   return workdir
 
 
-def test_two_processes_are_one_run(
-  values: ml_collections.ConfigDict, alone: pathlib.Path, tmp_path: pathlib.Path
+@pytest.mark.parametrize("count", [2, 4])
+def test_several_processes_are_one_run(
+  count: int,
+  values: ml_collections.ConfigDict,
+  alone: pathlib.Path,
+  tmp_path: pathlib.Path,
 ):
-  _end(_start_two(values, tmp_path))
+  _end(_start_all(count, values, tmp_path))
   _assert_close(tmp_path, alone)
   shown = [p.name for p in (alone / "samples").iterdir()]
   assert sorted(p.name for p in (tmp_path / "samples").iterdir()) == sorted(
@@ -140,7 +144,7 @@ def test_preemption_of_one_stops_both_and_one_goes_on(
   long.train.steps = 4000
   long.train.sample_every = 0
   long.train.checkpoint_every = 4000
-  started = _start_two(long, tmp_path)
+  started = _start_all(2, long, tmp_path)
   metrics = tmp_path / "metrics.jsonl"
   deadline = time.monotonic() + 200
   while not (metrics.exists() and metrics.read_text().count("\n") >= 3):

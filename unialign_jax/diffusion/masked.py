@@ -23,11 +23,10 @@ import jax
 import jax.numpy as jnp
 
 from unialign_jax.diffusion import times
+from unialign_jax.diffusion import vocabulary
 
 T_MIN = 1e-3
 MASK_RATE = 1.0 - 1e-3
-# A finite stand-in for -inf: it leaves no NaN in the gradients.
-_NEVER = -1e6
 
 
 class Proposal(NamedTuple):
@@ -111,6 +110,17 @@ def loss(
     ValueError: if mask_id is outside the vocabulary of the logits.
   """
   log_prob_BL = token_log_prob(logits_BLV, token_ids_BL, mask_id)
+  return weighted(log_prob_BL, is_masked_BL, t_B, t_min=t_min)
+
+
+def weighted(
+  log_prob_BL: jax.Array,
+  is_masked_BL: jax.Array,
+  t_B: jax.Array,
+  *,
+  t_min: float = T_MIN,
+) -> jax.Array:
+  """Eq. 3 from the log probabilities of the clean tokens, as `loss`."""
   nll_BL = jnp.where(is_masked_BL, -log_prob_BL, 0.0)
   weight_B = 1.0 / jnp.maximum(t_B, t_min)
   return weight_B * jnp.sum(nll_BL, axis=-1) / nll_BL.shape[-1]
@@ -254,4 +264,4 @@ def _without_mask_token(logits_BLV: jax.Array, mask_id: int) -> jax.Array:
       " the tokenizer that names the mask token."
     )
   is_mask = _vocabulary(logits_BLV) == mask_id
-  return jnp.where(is_mask, _NEVER, logits_BLV.astype(jnp.float32))
+  return jnp.where(is_mask, vocabulary.NEVER, logits_BLV.astype(jnp.float32))

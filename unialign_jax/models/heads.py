@@ -4,6 +4,8 @@ The output norms belong to the heads: `image_out` and `text_out`, the tokens
 that InfoNCE pools, are taken between norm and projection.
 """
 
+from typing import Any
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -56,6 +58,14 @@ class TextHead(nn.Module):
   def project(self, text_out_BLD: jax.Array) -> jax.Array:
     """[B, L, D] -> logits [B, L, V]."""
     return self.proj(text_out_BLD)
+
+
+def text_projection(
+  params: Any, dtype: jnp.dtype
+) -> tuple[jax.Array, jax.Array]:
+  """Kernel [D, V] and bias [V] of the text head, out of all parameters."""
+  projection = params["text_head"]["proj"]
+  return projection["kernel"].astype(dtype), projection["bias"].astype(dtype)
 
 
 class AlignHead(nn.Module):

@@ -20,6 +20,8 @@ import jax.numpy as jnp
 from unialign_jax import losses
 from unialign_jax.diffusion import flow
 from unialign_jax.diffusion import masked
+from unialign_jax.diffusion import vocabulary
+from unialign_jax.models import heads
 from unialign_jax.training import rng
 from unialign_jax.training import state as state_lib
 
@@ -177,18 +179,16 @@ class Objective:
       x,
       masked_BLE,
       jnp.zeros_like(drawn.t_B),
-      heads=("logits", "text_out", "text_mid"),
+      heads=(*(() if cfg.text_rows else ("logits",)), "text_out", "text_mid"),
     )
     terms = {
       "flow": flow.loss(
         image.velocity_BHWC, x, eps, drawn.t_B, space=cfg.flow_space
       ),
-      "text": masked.loss(
-        text.logits_BLV,
-        record["caption_ids"],
+      "text": masked.weighted(
+        self._log_prob(params, text, drawn),
         drawn.is_masked_BL,
         drawn.text_t_B,
-        mask_id=self.mask_id,
         t_min=self.text_t_min,
       ),
       "intrinsic_image": losses.intrinsic(
@@ -202,6 +202,20 @@ class Objective:
     }
     return terms, Embeddings(
       losses.pool(image.image_out_BTD), losses.pool(text.text_out_BLD)
+    )
+
+  def _log_prob(self, params: Any, text: Any, drawn: Draw) -> jax.Array:
+    """log p of the clean tokens, [B, L], where they are masked."""
+    token_ids_BL = drawn.record["caption_ids"]
+    if not self.config.text_rows:
+      return masked.token_log_prob(text.logits_BLV, token_ids_BL, self.mask_id)
+    return vocabulary.masked_log_prob(
+      text.text_out_BLD,
+      *heads.text_projection(params, text.text_out_BLD.dtype),
+      token_ids_BL,
+      drawn.is_masked_BL,
+      mask_id=self.mask_id,
+      rows=self.config.text_rows,
     )
 
   def cross(self, embeddings: Embeddings) -> jax.Array:
