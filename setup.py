@@ -59,7 +59,13 @@ setuptools.setup(
     "tokamax": ["tokamax"],
     # Captions from an OpenAI-compatible endpoint.
     "recaption": ["openai"],
+    # Benchmarks that a model at such an endpoint judges.
+    "judge": ["openai"],
+    # The model for clients of OpenAI's protocol.
+    "serve": ["python-multipart", "starlette", "uvicorn"],
     "test": [
+      # `transformers serve` loads models with it.
+      "accelerate",
       "diffusers",
       "gradio>=6",
       "hypothesis",
@@ -69,11 +75,18 @@ setuptools.setup(
       "playwright",
       "pytest",
       "pytest-timeout",
+      "python-multipart",
       "pyyaml",
       "qwix",
       "ruff",
+      "starlette",
       "tokamax",
       "torch",
+      "uvicorn",
     ],
+  },
+  # lmms-eval finds the model by this: docs/benchmarks.md.
+  entry_points={
+    "lmms_eval.models": ["unialign_jax = unialign_jax.lmms.manifest:manifest"]
   },
 )

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from tests.features.captioning import fakes
-from tests.features.captioning import server as server_lib
+from tests.vlm import server as server_lib
 from unialign_jax.data.sources import captions as captions_lib
 from unialign_jax.data.sources import registry
 from unialign_jax.shapes import weights

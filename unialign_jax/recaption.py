@@ -21,10 +21,10 @@ from absl import logging
 
 from unialign_jax import command_line
 from unialign_jax.data.sources import registry
-from unialign_jax.features.captioning import captioner
 from unialign_jax.features.captioning import ledger as ledger_lib
 from unialign_jax.features.captioning import length
 from unialign_jax.features.captioning import run as run_lib
+from unialign_jax.vlm import asking
 
 _SOURCE = flags.DEFINE_string("source", None, "Format of the data set.")
 _ROOT = flags.DEFINE_string("root", None, "Folder of the data set, or gs://.")
@@ -135,8 +135,8 @@ async def _interruptible(work: Coroutine[Any, Any, None]) -> None:
   await task
 
 
-def _captioner() -> captioner.Captioner:
-  decoding = captioner.Decoding(
+def _captioner() -> asking.Model:
+  decoding = asking.Decoding(
     temperature=_TEMPERATURE.value,
     max_tokens=_MAX_TOKENS.value,
     seed=_SEED.value,
@@ -147,7 +147,7 @@ def _captioner() -> captioner.Captioner:
       " one of them"
     )
   if _LOCAL.value:
-    from unialign_jax.features.captioning import local
+    from unialign_jax.vlm import local
 
     return local.Local(
       _LOCAL.value, decoding=decoding, batch_size=_CONCURRENCY.value
@@ -156,7 +156,7 @@ def _captioner() -> captioner.Captioner:
     raise ValueError(
       "got no --model, expected the name under which the endpoint serves it"
     )
-  from unialign_jax.features.captioning import endpoint
+  from unialign_jax.vlm import endpoint
 
   return endpoint.Endpoint(
     _ENDPOINT.value,
@@ -177,7 +177,7 @@ def _report(
 
 def cli() -> None:
   """Runs `main`; what cannot work is one message."""
-  errors = (ValueError, captioner.Unusable, run_lib.TooManyFailures)
+  errors = (ValueError, asking.Unusable, run_lib.TooManyFailures)
   try:
     app.run(main)
   except errors as error:

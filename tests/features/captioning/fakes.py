@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from PIL import Image
 
 from unialign_jax.data.sources import base
-from unialign_jax.features.captioning import captioner
 from unialign_jax.features.captioning import ledger as ledger_lib
 from unialign_jax.features.captioning import length
 from unialign_jax.features.captioning import run as run_lib
+from unialign_jax.vlm import asking
 
 MODEL = "tiny"
 
@@ -49,19 +49,23 @@ class FakeCaptioner:
 
   def __init__(
     self,
-    reply: Callable[[int], captioner.Answer | captioner.Failure],
+    reply: Callable[[int], asking.Answer | asking.Failure],
     batch_size: int = 1,
   ):
     self.batch_size = batch_size
     self.batches: list[list[int]] = []
-    self.requests: list[captioner.Request] = []
+    self.requests: list[asking.Request] = []
     self.closed = False
     self._reply = reply
 
   async def write(
-    self, requests: Sequence[captioner.Request]
-  ) -> list[captioner.Answer | captioner.Failure]:
-    shades = [request.image.getpixel((0, 0))[0] for request in requests]
+    self,
+    requests: Sequence[asking.Request],
+    *,
+    decoding: asking.Decoding | None = None,
+  ) -> list[asking.Answer | asking.Failure]:
+    del decoding
+    shades = [request.images[0].getpixel((0, 0))[0] for request in requests]
     self.batches.append(shades)
     self.requests.extend(requests)
     await asyncio.sleep(0)
@@ -71,13 +75,13 @@ class FakeCaptioner:
     self.closed = True
 
 
-def say_shade(shade: int) -> captioner.Answer:
-  return captioner.Answer(f"A square of shade {shade}.")
+def say_shade(shade: int) -> asking.Answer:
+  return asking.Answer(f"A square of shade {shade}.")
 
 
 def run(
   items: Sequence[base.Item],
-  model: captioner.Captioner,
+  model: asking.Model,
   out: pathlib.Path,
   *,
   tokens: int = 256,

@@ -6,8 +6,8 @@ import pytest
 
 from tests.features.captioning import fakes
 from unialign_jax.data.sources import base
-from unialign_jax.features.captioning import captioner
 from unialign_jax.features.captioning import run as run_lib
+from unialign_jax.vlm import asking
 
 
 @pytest.fixture
@@ -52,9 +52,9 @@ def test_the_box_and_the_longer_side(out):
   model = fakes.FakeCaptioner(fakes.say_shade)
   items = [fakes.raw(1, target=picture), fakes.raw(2, target=boxed)]
   fakes.run(items, model, out, max_side=20, concurrency=1)
-  assert [r.image.size for r in model.requests] == [(20, 10), (20, 5)]
+  assert [r.images[0].size for r in model.requests] == [(20, 10), (20, 5)]
   fakes.run([fakes.raw(3)], model, out, max_side=20)
-  assert model.requests[-1].image.size == (16, 16)
+  assert model.requests[-1].images[0].size == (16, 16)
 
 
 def test_the_same_picture_is_asked_once(out):
@@ -100,11 +100,11 @@ def test_batches_are_full_and_keep_their_order(out):
 
 def test_failures_are_listed_and_tried_again(out):
   answers = {
-    0: captioner.Answer("The image shows a bus."),
-    1: captioner.Failure("timeout"),
-    2: captioner.Answer("I'm sorry, I can't."),
-    3: captioner.Answer(" \n"),
-    4: captioner.Answer("one two three four five six"),
+    0: asking.Answer("The image shows a bus."),
+    1: asking.Failure("timeout"),
+    2: asking.Answer("I'm sorry, I can't."),
+    3: asking.Answer(" \n"),
+    4: asking.Answer("one two three four five six"),
   }
   items = [fakes.raw(n) for n in range(5)]
   model = fakes.FakeCaptioner(answers.get)
@@ -126,7 +126,7 @@ def test_failures_are_listed_and_tried_again(out):
 
 def test_all_samples_of_a_failed_picture_are_listed(out):
   items = [fakes.raw(n, target=fakes.picture(1)) for n in range(3)]
-  model = fakes.FakeCaptioner(lambda shade: captioner.Failure("timeout"))
+  model = fakes.FakeCaptioner(lambda shade: asking.Failure("timeout"))
   counts = fakes.run(items, model, out, max_failures=1, concurrency=1)
   assert fakes.failures(out) == [(f"train/{n}", "timeout") for n in range(3)]
   assert model.batches == [[1]]
@@ -139,7 +139,7 @@ def test_a_failed_picture_is_not_asked_again_in_the_same_run(out):
   items.append(fakes.raw(6, target=items[0].target))
 
   def reply(shade):
-    return fakes.say_shade(shade) if shade else captioner.Failure("timeout")
+    return fakes.say_shade(shade) if shade else asking.Failure("timeout")
 
   model = fakes.FakeCaptioner(reply)
   fakes.run(items, model, out, concurrency=1, max_failures=1)
@@ -149,7 +149,7 @@ def test_a_failed_picture_is_not_asked_again_in_the_same_run(out):
 
 def test_too_many_failures_stop_the_run(out):
   items = [fakes.raw(n) for n in range(50)]
-  model = fakes.FakeCaptioner(lambda shade: captioner.Failure("timeout"))
+  model = fakes.FakeCaptioner(lambda shade: asking.Failure("timeout"))
   with pytest.raises(run_lib.TooManyFailures, match=r"got 4 pictures.*timeout"):
     fakes.run(items, model, out, max_failures=3, concurrency=2)
   assert 4 <= len(model.batches) <= 6
@@ -158,11 +158,11 @@ def test_too_many_failures_stop_the_run(out):
 
 def test_a_model_that_refuses_all_stops_the_run(out):
   def refuse(shade):
-    raise captioner.Unusable("wrong key")
+    raise asking.Unusable("wrong key")
 
   items = [fakes.raw(n) for n in range(50)]
   model = fakes.FakeCaptioner(refuse)
-  with pytest.raises(captioner.Unusable, match="wrong key"):
+  with pytest.raises(asking.Unusable, match="wrong key"):
     fakes.run(items, model, out, concurrency=2)
   assert len(model.batches) <= 2
 
@@ -170,10 +170,10 @@ def test_a_model_that_refuses_all_stops_the_run(out):
 @pytest.mark.parametrize(
   ("answer", "caption"),
   [
-    (captioner.Answer("One two. Three four."), "One two. Three four."),
-    (captioner.Answer("One two. Three four five."), "One two."),
-    (captioner.Answer("One two. Three", complete=False), "One two."),
-    (captioner.Answer("One two. Three"), "One two. Three"),
+    (asking.Answer("One two. Three four."), "One two. Three four."),
+    (asking.Answer("One two. Three four five."), "One two."),
+    (asking.Answer("One two. Three", complete=False), "One two."),
+    (asking.Answer("One two. Three"), "One two. Three"),
   ],
 )
 def test_a_caption_ends_with_a_sentence_that_fits(out, answer, caption):

@@ -1,21 +1,14 @@
-"""The captions file: what is done, and the cache of what was asked.
-
-One JSON line a sample, written whole and at once, so that a run that is
-killed anywhere leaves a file that the next run goes on from.
-"""
+"""The captions file: what is done, and the cache of what was asked."""
 
 import dataclasses
-import fcntl
 import hashlib
 import json
 import os
 import pathlib
-import re
-from typing import Any
-from typing import BinaryIO
 
 from unialign_jax.data.sources import base
-from unialign_jax.features.captioning import captioner
+from unialign_jax.vlm import asking
+from unialign_jax.vlm import journal
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -51,8 +44,7 @@ class Ledger:
   """A captions file that one run reads and appends to.
 
   Args:
-    path: Of a local file; made where it is missing. A last line without its
-      line break, which a killed run leaves, is taken off.
+    path: See `journal.Journal`.
 
   Attributes:
     finished: (source, key) of every line.
@@ -63,47 +55,27 @@ class Ledger:
   """
 
   def __init__(self, path: str | os.PathLike[str]):
-    self.path = local(path)
-    self.path.parent.mkdir(parents=True, exist_ok=True)
-    self._file = self.path.open("ab+")
+    self._journal = journal.Journal(path)
+    self.path = self._journal.path
     try:
-      self._lock()
-      lines = self._read()
+      lines = [
+        self._parse(number, text)
+        for number, text in enumerate(self._journal.lines(), start=1)
+      ]
     except ValueError:
-      self._file.close()
+      self._journal.close()
       raise
     self.finished = {(line.source, line.key) for line in lines}
     self.captions = {line.asked: line.caption for line in lines}
 
   def add(self, line: Line) -> None:
     """Writes one line and remembers it."""
-    append(self._file, dataclasses.asdict(line))
+    self._journal.add(dataclasses.asdict(line))
     self.finished.add((line.source, line.key))
     self.captions[line.asked] = line.caption
 
   def close(self) -> None:
-    self._file.close()
-
-  def _lock(self) -> None:
-    try:
-      fcntl.flock(self._file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as error:
-      raise ValueError(
-        f"{self.path}: another run is writing it, expected one run a file;"
-        " wait for it or give another --out"
-      ) from error
-
-  def _read(self) -> list[Line]:
-    self._file.seek(0)
-    lines = []
-    end = 0
-    for number, text in enumerate(self._file, 1):
-      if not text.endswith(b"\n"):
-        self._file.truncate(end)
-        break
-      end += len(text)
-      lines.append(self._parse(number, text))
-    return lines
+    self._journal.close()
 
   def _parse(self, number: int, text: bytes) -> Line:
     try:
@@ -125,15 +97,16 @@ class Failures:
   """
 
   def __init__(self, path: pathlib.Path):
+    path.unlink(missing_ok=True)
+    self._journal = journal.Journal(path)
     self.path = path
-    self._file = path.open("wb")
 
-  def add(self, source: str, key: str, failure: captioner.Failure) -> None:
+  def add(self, source: str, key: str, failure: asking.Failure) -> None:
     fields = {"source": source, "key": key}
-    append(self._file, fields | dataclasses.asdict(failure))
+    self._journal.add(fields | dataclasses.asdict(failure))
 
   def close(self) -> None:
-    self._file.close()
+    self._journal.close()
 
 
 def image_sha256(picture: base.Picture) -> str:
@@ -142,21 +115,3 @@ def image_sha256(picture: base.Picture) -> str:
   if picture.box is not None:
     digest.update(repr(tuple(picture.box)).encode())
   return digest.hexdigest()
-
-
-def append(file: BinaryIO, fields: dict[str, Any]) -> None:
-  """One line, handed to the system at once."""
-  text = json.dumps(fields, ensure_ascii=False) + "\n"
-  # Names of files, and so keys, need not be valid UTF-8.
-  file.write(text.encode(errors="surrogatepass"))
-  file.flush()
-
-
-def local(path: str | os.PathLike[str]) -> pathlib.Path:
-  """The path, if lines can be appended there."""
-  if re.match(r"\w+://", os.fspath(path)):
-    raise ValueError(
-      f"--out: got {path}, expected a local file, as lines are appended to it"
-      " one by one; copy it to the bucket when the run has ended"
-    )
-  return pathlib.Path(path)

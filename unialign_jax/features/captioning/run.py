@@ -10,11 +10,11 @@ from PIL import Image
 
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import pictures
-from unialign_jax.features.captioning import captioner as captioner_lib
 from unialign_jax.features.captioning import ledger as ledger_lib
 from unialign_jax.features.captioning import length
 from unialign_jax.features.captioning import prompts
 from unialign_jax.features.captioning import wording
+from unialign_jax.vlm import asking
 
 
 class TooManyFailures(RuntimeError):
@@ -69,7 +69,7 @@ class Run:
   def __init__(
     self,
     source: base.Source,
-    model: captioner_lib.Captioner,
+    model: asking.Model,
     *,
     ledger: ledger_lib.Ledger,
     failures: ledger_lib.Failures,
@@ -84,7 +84,7 @@ class Run:
     self._limit = limit
     self._config = config
     self._waiting: dict[_Asked, _Job] = {}
-    self._failed: dict[_Asked, captioner_lib.Failure] = {}
+    self._failed: dict[_Asked, asking.Failure] = {}
     self._bar = tqdm.tqdm(
       total=len(source), unit="picture", smoothing=0, dynamic_ncols=True
     )
@@ -94,7 +94,7 @@ class Run:
 
     Raises:
       TooManyFailures: more than `config.max_failures`.
-      captioner.Unusable: the model would refuse every request.
+      asking.Unusable: the model would refuse every request.
     """
     # A bounded queue: reading stays just ahead of the model.
     queue: asyncio.Queue[list[_Job] | None] = asyncio.Queue(
@@ -160,7 +160,7 @@ class Run:
       )
       asked = []
       for job, request in zip(jobs, prepared, strict=True):
-        if isinstance(request, captioner_lib.Failure):
+        if isinstance(request, asking.Failure):
           self._settle(job, request)
         else:
           asked.append((job, request))
@@ -170,16 +170,14 @@ class Run:
       for (job, _), answer in zip(asked, answers, strict=True):
         self._settle(job, answer)
 
-  def _settle(
-    self, job: _Job, result: captioner_lib.Answer | captioner_lib.Failure
-  ) -> None:
+  def _settle(self, job: _Job, result: asking.Answer | asking.Failure) -> None:
     """Writes what came back for a job, for all samples that wait for it."""
     del self._waiting[self._asked(job)]
-    if isinstance(result, captioner_lib.Answer):
+    if isinstance(result, asking.Answer):
       result, was_cut = caption_of(result, self._limit)
       if was_cut:
         self.counts["cut at a sentence"] += 1
-    if isinstance(result, captioner_lib.Failure):
+    if isinstance(result, asking.Failure):
       self._failed[self._asked(job)] = result
       self._fail(job.samples, result)
     else:
@@ -201,7 +199,7 @@ class Run:
     self._bar.update(len(job.samples))
 
   def _fail(
-    self, samples: Sequence[tuple[str, str]], failure: captioner_lib.Failure
+    self, samples: Sequence[tuple[str, str]], failure: asking.Failure
   ) -> None:
     for source, key in samples:
       self._failures.add(source, key, failure)
@@ -227,33 +225,31 @@ class Run:
 
 
 def caption_of(
-  answer: captioner_lib.Answer, limit: length.Limit
-) -> tuple[str | captioner_lib.Failure, bool]:
+  answer: asking.Answer, limit: length.Limit
+) -> tuple[str | asking.Failure, bool]:
   """The caption in an answer, and whether it was cut at a sentence's end."""
   text = wording.clean(answer.text)
   if not text:
-    return captioner_lib.Failure("empty answer", answer.text[:200]), False
+    return asking.Failure("empty answer", answer.text[:200]), False
   if wording.is_refusal(text):
-    return captioner_lib.Failure("refusal", text[:200]), False
+    return asking.Failure("refusal", text[:200]), False
   if answer.complete and limit.fits(text):
     return text, False
   kept = limit.cut(text)
   if not kept:
-    return captioner_lib.Failure("no full sentence fits", text[:200]), False
+    return asking.Failure("no full sentence fits", text[:200]), False
   return kept, kept != text
 
 
-def _request(
-  job: _Job, config: RunConfig
-) -> captioner_lib.Request | captioner_lib.Failure:
+def _request(job: _Job, config: RunConfig) -> asking.Request | asking.Failure:
   try:
     pixels = pictures.decode(job.raw.target)
   except pictures.PictureError as error:
-    return captioner_lib.Failure("bad picture", str(error))
+    return asking.Failure("bad picture", str(error))
   image = Image.fromarray(pixels)
   image.thumbnail((config.max_side, config.max_side), Image.Resampling.LANCZOS)
-  return captioner_lib.Request(
-    image=image,
+  return asking.Request(
+    images=(image,),
     # Compression blurs the thin lines of a map.
     lossless=job.raw.task == "perception",
     prompt=job.prompt.text,

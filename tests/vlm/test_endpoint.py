@@ -1,5 +1,8 @@
 """The client against a real server on this machine."""
 
+import asyncio
+import gzip
+import json
 import subprocess
 import sys
 import time
@@ -7,9 +10,9 @@ import time
 import pytest
 
 from tests.features.captioning import fakes
-from tests.features.captioning import server as server_lib
-from unialign_jax.features.captioning import captioner
-from unialign_jax.features.captioning import endpoint
+from tests.vlm import server as server_lib
+from unialign_jax.vlm import asking
+from unialign_jax.vlm import endpoint
 
 Reply = server_lib.Reply
 GOOD = Reply(text="A square.")
@@ -28,7 +31,7 @@ def out(tmp_path):
 
 def client(server, **changes):
   pytest.importorskip("openai")
-  decoding = captioner.Decoding(temperature=0.5, max_tokens=77, seed=3)
+  decoding = asking.Decoding(temperature=0.5, max_tokens=77, seed=3)
   options = dict(decoding=decoding, timeout=5.0, retries=2)
   return endpoint.Endpoint(server.url, fakes.MODEL, **(options | changes))
 
@@ -123,14 +126,14 @@ def test_nobody_listens(out):
 
 
 @pytest.mark.parametrize(
-  ("status", "remedy"), [(401, "OPENAI_API_KEY"), (404, "--model")]
+  ("status", "remedy"), [(401, "OPENAI_API_KEY"), (404, "name of the model")]
 )
 def test_what_every_request_would_get_stops_the_run(out, status, remedy):
   items = [fakes.raw(n) for n in range(20)]
   refused = Reply(status=status, body=b'{"error": "no"}')
   with (
     server_lib.Server(lambda *_: refused) as server,
-    pytest.raises(captioner.Unusable, match=f"HTTP {status}.*{remedy}"),
+    pytest.raises(asking.Unusable, match=f"HTTP {status}.*{remedy}"),
   ):
     fakes.run(items, client(server), out, concurrency=2)
   assert len(server.seen) <= 2
@@ -138,18 +141,18 @@ def test_what_every_request_would_get_stops_the_run(out, status, remedy):
 
 def test_the_client_is_not_installed(monkeypatch):
   monkeypatch.setitem(sys.modules, "openai", None)
-  with pytest.raises(captioner.Unusable, match=r"\[recaption\]"):
-    endpoint.Endpoint("http://x", "m", decoding=captioner.Decoding())
+  with pytest.raises(asking.Unusable, match=r"pip install .* openai"):
+    endpoint.Endpoint("http://x", "m", decoding=asking.Decoding())
 
 
 _WORKER = """
 import pathlib, sys
 from tests.features.captioning import fakes
-from unialign_jax.features.captioning import captioner, endpoint
+from unialign_jax.vlm import asking, endpoint
 url, out = sys.argv[1:]
 fakes.run(
   [fakes.raw(n) for n in range(40)],
-  endpoint.Endpoint(url, fakes.MODEL, decoding=captioner.Decoding()),
+  endpoint.Endpoint(url, fakes.MODEL, decoding=asking.Decoding()),
   pathlib.Path(out),
   concurrency=3,
 )
@@ -193,3 +196,73 @@ def wait_for(condition, process, seconds=60.0):
     assert process.poll() is None, "the run ended early"
     assert time.monotonic() < end, "waited too long"
     time.sleep(0.02)
+
+
+def ask(server, requests=1, **options):
+  async def all_of_them():
+    model = client(server, **options)
+    request = asking.Request(images=(), lossless=True, prompt="?")
+    try:
+      return [(await model.write([request]))[0] for _ in range(requests)]
+    finally:
+      await model.close()
+
+  return asyncio.run(all_of_them())
+
+
+def test_a_model_that_knows_the_limit_by_another_name():
+  refused = {"message": "Unsupported parameter", "param": "max_tokens"}
+  body = json.dumps({"error": refused}).encode()
+
+  def reply(seen, number):
+    del number
+    return Reply(status=400, body=body) if "max_tokens" in seen.body else GOOD
+
+  with server_lib.Server(reply) as server:
+    answers = ask(server, requests=3)
+  assert [answer.text for answer in answers] == ["A square."] * 3
+  limits = [
+    (seen.body.get("max_tokens"), seen.body.get("max_completion_tokens"))
+    for seen in server.seen
+  ]
+  assert limits == [(77, None), (None, 77), (None, 77), (None, 77)]
+
+
+def test_a_reply_that_is_packed_small_and_large_unpacked():
+  packed = gzip.compress(b" " * 2**21)
+  assert len(packed) < 2**12
+  reply = Reply(body=packed, headers={"Content-Encoding": "gzip"})
+  with server_lib.Server(lambda *_: reply) as server:
+    (failure,) = ask(server)
+  assert failure.reason == "malformed answer"
+  assert "more than 1048576 bytes" in failure.detail
+  assert len(server.seen) == 1
+
+
+def test_a_packed_reply():
+  packed = gzip.compress(GOOD.content())
+  reply = Reply(body=packed, headers={"Content-Encoding": "gzip"})
+  with server_lib.Server(lambda *_: reply) as server:
+    (answer,) = ask(server)
+  assert answer.text == "A square."
+
+
+def test_a_reply_that_trickles_is_given_up():
+  reply = Reply(body=GOOD.content(), trickle=0.3)
+  with server_lib.Server(lambda *_: reply) as server:
+    begin = time.monotonic()
+    (failure,) = ask(server, timeout=0.6)
+  assert failure.reason == "timeout"
+  assert time.monotonic() - begin < 3
+
+
+@pytest.mark.parametrize(
+  ("url", "shown"),
+  [
+    ("http://a:b@host:1/v1/?key=c#d", "http://host:1/v1/"),
+    ("https://host", "https://host"),
+    ("http://[::1]:8000/v1", "http://[::1]:8000/v1"),
+  ],
+)
+def test_what_is_shown_of_an_address(url, shown):
+  assert endpoint.without_secrets(url) == shown

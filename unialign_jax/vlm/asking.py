@@ -1,4 +1,4 @@
-"""What a captioner is: pictures and prompts in, texts or reasons out."""
+"""To ask a vision-language model: pictures and a prompt in, a text out."""
 
 import dataclasses
 from collections.abc import Sequence
@@ -9,15 +9,15 @@ from PIL import Image
 
 @dataclasses.dataclass(frozen=True, kw_only=True, eq=False)
 class Request:
-  """One picture to be described.
+  """One question about pictures.
 
   Attributes:
-    image: RGB, as the model is to see it.
-    lossless: Whether compression would change what there is to describe.
+    images: RGB, as the model is to see them, in order, before the prompt.
+    lossless: Whether compression would change what there is to see.
     prompt: What the model is told.
   """
 
-  image: Image.Image
+  images: tuple[Image.Image, ...]
   lossless: bool
   prompt: str
 
@@ -37,7 +37,7 @@ class Answer:
 
 @dataclasses.dataclass(frozen=True)
 class Failure:
-  """Why a picture has no caption.
+  """Why a request has no answer.
 
   Attributes:
     reason: Short and without particulars, so that reasons can be counted.
@@ -49,7 +49,7 @@ class Failure:
 
 
 class Unusable(RuntimeError):
-  """No picture will ever get a caption: what, got, expected, remedy."""
+  """No request will ever get an answer: what, got, expected, remedy."""
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -57,25 +57,29 @@ class Decoding:
   """How a model chooses its words.
 
   Attributes:
-    temperature: 0 takes the likeliest token.
+    temperature: 0 takes the likeliest token; None leaves it to the model.
     max_tokens: Most tokens of an answer, by the model's own tokenizer.
     seed: Of the sampling; None leaves it to the model.
   """
 
-  temperature: float = 0.0
+  temperature: float | None = 0.0
   max_tokens: int = 400
   seed: int | None = 0
 
 
-class Captioner(Protocol):
+class Model(Protocol):
   """A vision-language model, far or near."""
 
   batch_size: int  # most requests of one `write`
 
   async def write(
-    self, requests: Sequence[Request]
+    self, requests: Sequence[Request], *, decoding: Decoding | None = None
   ) -> Sequence[Answer | Failure]:
     """One result a request, in their order.
+
+    Args:
+      requests: At most `batch_size`.
+      decoding: In place of the model's own.
 
     Raises:
       Unusable: it would refuse every request.

@@ -25,6 +25,8 @@ class Reply:
   headers: Mapping[str, str] = dataclasses.field(default_factory=dict)
   body: bytes | None = None
   delay: float = 0.0  # seconds before the reply
+  drop: bool = False  # closes the connection instead
+  trickle: float = 0.0  # seconds before each byte of the body
 
   def content(self) -> bytes:
     if self.body is not None:
@@ -42,11 +44,15 @@ class Seen:
   body: Mapping[str, Any]
   path: str
   authorization: str
-  image: Image.Image
+  images: tuple[Image.Image, ...]
+
+  @property
+  def image(self) -> Image.Image:
+    return self.images[0]
 
   @property
   def prompt(self) -> str:
-    return self.body["messages"][0]["content"][1]["text"]
+    return self.body["messages"][0]["content"][-1]["text"]
 
   @property
   def shade(self) -> int:
@@ -98,6 +104,10 @@ class Server:
       assert time.monotonic() < end, "waited too long for requests"
       time.sleep(0.02)
 
+  def wait(self, seconds: float) -> None:
+    """Less where the server ends before."""
+    self._closing.wait(seconds)
+
   def answer(self, seen: Seen) -> Reply:
     with self._lock:
       number = len(self.seen)
@@ -105,7 +115,7 @@ class Server:
       self._at_once += 1
       self.most_at_once = max(self.most_at_once, self._at_once)
     reply = self._reply(seen, number)
-    self._closing.wait(reply.delay)
+    self.wait(reply.delay)
     with self._lock:
       self._at_once -= 1
     return reply
@@ -117,16 +127,17 @@ class _Handler(http.server.BaseHTTPRequestHandler):
 
   def do_POST(self) -> None:
     body = json.loads(self.rfile.read(int(self.headers["content-length"])))
-    url = body["messages"][0]["content"][0]["image_url"]["url"]
-    data = base64.b64decode(url.partition("base64,")[2], validate=True)
     reply = self.owner.answer(
       Seen(
         body=body,
         path=self.path,
         authorization=self.headers.get("authorization", ""),
-        image=Image.open(io.BytesIO(data)),
+        images=tuple(map(_decoded, body["messages"][0]["content"][:-1])),
       )
     )
+    if reply.drop:
+      self.close_connection = True
+      return
     content = reply.content()
     self.send_response(reply.status)
     for name, value in reply.headers.items():
@@ -135,12 +146,21 @@ class _Handler(http.server.BaseHTTPRequestHandler):
     self.send_header("content-length", str(len(content)))
     try:
       self.end_headers()
-      self.wfile.write(content)
+      if not reply.trickle:
+        self.wfile.write(content)
+      for number in range(len(content) if reply.trickle else 0):
+        self.owner.wait(reply.trickle)
+        self.wfile.write(content[number : number + 1])
     except (BrokenPipeError, ConnectionResetError):
       pass  # the client has given up, as some tests want
 
   def log_message(self, *args: object) -> None:
     """Says nothing."""
+
+
+def _decoded(part: Mapping[str, Any]) -> Image.Image:
+  data = part["image_url"]["url"].partition("base64,")[2]
+  return Image.open(io.BytesIO(base64.b64decode(data, validate=True)))
 
 
 def shade_caption(shade: int) -> str:

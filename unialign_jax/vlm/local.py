@@ -1,11 +1,11 @@
-"""Captions from a vision-language model in this process, with PyTorch."""
+"""A vision-language model in this process, with PyTorch."""
 
 import asyncio
 import importlib
 from collections.abc import Sequence
 from typing import Any
 
-from unialign_jax.features.captioning import captioner
+from unialign_jax.vlm import asking
 
 
 class Local:
@@ -14,7 +14,7 @@ class Local:
   Args:
     name: Folder in Hugging Face layout, or hub id.
     decoding: How it chooses its words.
-    batch_size: Pictures of one call.
+    batch_size: Requests of one call.
     device: Of PyTorch; None takes an accelerator where there is one.
 
   Raises:
@@ -25,7 +25,7 @@ class Local:
     self,
     name: str,
     *,
-    decoding: captioner.Decoding,
+    decoding: asking.Decoding,
     batch_size: int = 8,
     device: str | None = None,
   ):
@@ -37,11 +37,11 @@ class Local:
     try:
       self._processor = transformers.AutoProcessor.from_pretrained(name)
       model = transformers.AutoModelForImageTextToText.from_pretrained(
-        name, dtype="auto"
+        name, dtype="auto", use_safetensors=True
       )
     except (ImportError, OSError, ValueError) as error:
-      raise captioner.Unusable(
-        f"--local: got {name!r}, which cannot be loaded ({error}); expected a"
+      raise asking.Unusable(
+        f"got the model {name!r}, which cannot be loaded ({error}); expected a"
         " folder or hub id of an image-text-to-text model and its processor"
       ) from error
     self._model = model.to(self._device).eval()
@@ -52,23 +52,27 @@ class Local:
     self._ends = _end_ids(self._model, self._processor.tokenizer)
 
   async def write(
-    self, requests: Sequence[captioner.Request]
-  ) -> list[captioner.Answer | captioner.Failure]:
-    """See `captioner.Captioner`."""
-    return await asyncio.to_thread(self._write, requests)
+    self,
+    requests: Sequence[asking.Request],
+    *,
+    decoding: asking.Decoding | None = None,
+  ) -> list[asking.Answer | asking.Failure]:
+    """See `asking.Model`."""
+    how = decoding or self._decoding
+    return await asyncio.to_thread(self._write, requests, how)
 
   async def close(self) -> None:
     """Nothing to close."""
 
   def _write(
-    self, requests: Sequence[captioner.Request]
-  ) -> list[captioner.Answer | captioner.Failure]:
+    self, requests: Sequence[asking.Request], decoding: asking.Decoding
+  ) -> list[asking.Answer | asking.Failure]:
     inputs = self._inputs(requests)
     with self._torch.inference_mode():
       ids = self._model.generate(
         **inputs,
-        **self._sampling(),
-        max_new_tokens=self._decoding.max_tokens,
+        **self._sampling(decoding),
+        max_new_tokens=decoding.max_tokens,
         pad_token_id=self._processor.tokenizer.pad_token_id,
       )
     written = ids[:, inputs["input_ids"].shape[1] :].tolist()
@@ -76,17 +80,17 @@ class Local:
       written, skip_special_tokens=True
     )
     return [
-      captioner.Answer(text, complete=not self._ends.isdisjoint(row))
+      asking.Answer(text, complete=not self._ends.isdisjoint(row))
       for text, row in zip(texts, written, strict=True)
     ]
 
-  def _inputs(self, requests: Sequence[captioner.Request]) -> Any:
+  def _inputs(self, requests: Sequence[asking.Request]) -> Any:
     conversations = [
       [
         {
           "role": "user",
           "content": [
-            {"type": "image", "image": request.image},
+            *({"type": "image", "image": shown} for shown in request.images),
             {"type": "text", "text": request.prompt},
           ],
         }
@@ -103,20 +107,22 @@ class Local:
     )
     return inputs.to(self._device, dtype=self._model.dtype)
 
-  def _sampling(self) -> dict[str, Any]:
-    if not self._decoding.temperature:
+  def _sampling(self, decoding: asking.Decoding) -> dict[str, Any]:
+    if decoding.temperature == 0:
       return {"do_sample": False}
-    if self._decoding.seed is not None:
-      self._torch.manual_seed(self._decoding.seed)
-    return {"do_sample": True, "temperature": self._decoding.temperature}
+    if decoding.seed is not None:
+      self._torch.manual_seed(decoding.seed)
+    if decoding.temperature is None:
+      return {}
+    return {"do_sample": True, "temperature": decoding.temperature}
 
 
 def _library(name: str) -> Any:
   try:
     return importlib.import_module(name)
   except ImportError as error:
-    raise captioner.Unusable(
-      f"--local: {name} is not installed; install it for your device, or with"
+    raise asking.Unusable(
+      f"{name} is not installed; install it for your device, or with"
       " pip install -c constraints.txt -e '.[encoders]'"
     ) from error
 
