@@ -112,9 +112,23 @@ def get_config() -> ml_collections.ConfigDict:
   train.steps = 80_000  # paper, stages 1 and 2
   train.accumulation = 1  # micro-batches a step; InfoNCE stays global
   train.log_every = 50  # steps between two lines of metrics.jsonl
+  train.log_records = False  # which records each step had: records.jsonl
   train.checkpoint_every = 1000  # steps
   train.keep_checkpoints = 3  # newest ones that stay on disk
+  train.keep_every = 0  # steps between two that stay for ever; 0: no such ones
   train.sample_every = 5000  # steps between two sample grids; 0: none
+  # An update is left out where loss or gradient is not finite, or a spike.
+  train.max_bad_steps = 10  # such steps in a row that end the run
+  # Losses of each source that a limit is made of; 0: none (OLMo, MaxText: 128).
+  train.spike_window = 0  # steps of a source, at most 256
+  # Where the limit is, in robust deviations above the median of the window.
+  train.spike_factor = 10.0  # 6 plain deviations above the mean in OLMo
+  # "skip", or "rewind" to the checkpoint, and on with other data (PaLM).
+  train.on_spike = "skip"  # what follows a spike
+  train.max_rewinds = 3  # to the same checkpoint, before the run is ended
+  # A process in which no step ends for that long ends itself, to be restarted.
+  train.watchdog_factor = 20.0  # median step times, and at least
+  train.watchdog_seconds = 600.0  # seconds; 0: no watchdog
   # XLA's own, an error on a platform that has none of the name: docs/tpu.md.
   train.compiler_options = ()  # ((name, value), ...) for the train step
   train.init_from = ""  # workdir whose weights and EMA a new run begins with

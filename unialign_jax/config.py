@@ -25,7 +25,9 @@ from unialign_jax.sampling import guidance
 from unialign_jax.sampling import text as text_sampling
 from unialign_jax.training import objective
 from unialign_jax.training import optimizer
+from unialign_jax.training import spikes
 
+ON_SPIKE = ("skip", "rewind")
 _SHIPPED = pathlib.Path(__file__).resolve().parent.parent / "configs"
 
 
@@ -80,9 +82,18 @@ class TrainConfig:
   steps: int
   accumulation: int
   log_every: int
+  log_records: bool
   checkpoint_every: int
   keep_checkpoints: int
+  keep_every: int
   sample_every: int
+  max_bad_steps: int
+  spike_window: int
+  spike_factor: float
+  on_spike: str
+  max_rewinds: int
+  watchdog_factor: float
+  watchdog_seconds: float
   init_from: str
   compiler_options: tuple[tuple[str, str], ...]
 
@@ -93,12 +104,35 @@ class TrainConfig:
       ("log_every", 1),
       ("checkpoint_every", 1),
       ("keep_checkpoints", 1),
+      ("keep_every", 0),
       ("sample_every", 0),
+      ("max_bad_steps", 1),
+      ("spike_window", 0),
+      ("spike_factor", 1),
+      ("max_rewinds", 0),
+      ("watchdog_factor", 1),
+      ("watchdog_seconds", 0),
     ):
       if (value := getattr(self, name)) < least:
         raise ValueError(
           f"config.train.{name}: got {value}, expected >= {least}."
         )
+    if self.keep_every % self.checkpoint_every:
+      raise ValueError(
+        f"config.train.keep_every: got {self.keep_every}, expected 0 or a"
+        " multiple of config.train.checkpoint_every ="
+        f" {self.checkpoint_every}; no checkpoint is saved in between."
+      )
+    if self.spike_window > spikes.MAX_WINDOW:
+      raise ValueError(
+        f"config.train.spike_window: got {self.spike_window}, expected at most"
+        f" {spikes.MAX_WINDOW}."
+      )
+    if self.on_spike not in ON_SPIKE:
+      raise ValueError(
+        f"config.train.on_spike: got {self.on_spike!r}, expected one of"
+        f" {ON_SPIKE}."
+      )
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -192,6 +226,12 @@ class Config:
       raise ValueError(
         "config.data.sources: got none, expected at least one (folder, weight)"
         " of a feature set; write one with `python -m unialign_jax.precompute`."
+      )
+    if self.train.spike_window and len(data.sources) > spikes.MAX_SOURCES:
+      raise ValueError(
+        f"config.train.spike_window: got {self.train.spike_window} with"
+        f" {len(data.sources)} config.data.sources, expected 0 with more than"
+        f" {spikes.MAX_SOURCES}."
       )
     if data.text_features == "online" and not self.encoders.text:
       raise ValueError(

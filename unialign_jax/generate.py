@@ -23,7 +23,6 @@ from PIL import Image
 
 from unialign_jax import pipeline as pipeline_lib
 from unialign_jax.data.sources import paraphrases
-from unialign_jax.diffusion import flow
 from unialign_jax.sampling import grid
 from unialign_jax.use import command
 from unialign_jax.use import outputs
@@ -51,22 +50,7 @@ _SEED = flags.DEFINE_integer("seed", 0, "Of the first picture.", 0)
 _GRID = flags.DEFINE_bool(
   "grid", False, "The --n pictures of each in one file."
 )
-_SETTINGS = {
-  "size": flags.DEFINE_integer("size", None, "Side in pixels.", 1),
-  "steps": flags.DEFINE_integer("steps", None, "Of the solver.", 1),
-  "guidance": flags.DEFINE_float("guidance", None, "Scale, 1 for none."),
-  "shift": flags.DEFINE_float("shift", None, "Of the times, 1 for none."),
-  "preset": flags.DEFINE_enum(
-    "preset", None, list(settings_lib.PRESETS), "Solver and steps together."
-  ),
-  "solver": flags.DEFINE_enum(
-    "solver", None, list(flow.SOLVERS), "Of the flow."
-  ),
-  "guidance_rescale": flags.DEFINE_float("guidance_rescale", None, "0 to 1."),
-  "image_guidance": flags.DEFINE_float(
-    "image_guidance", None, "Scale towards the condition images."
-  ),
-}
+_settings = command.define_image_settings()
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -82,8 +66,7 @@ class _File:
 def main(argv: Sequence[str]) -> None:
   jobs = _jobs(" ".join(argv[1:]))
   pipe = pipeline_lib.Pipeline.load(**_model())
-  given = {name: flag.value for name, flag in _SETTINGS.items()}
-  settings = settings_lib.changed(pipe.image_settings, given)
+  settings = settings_lib.changed(pipe.image_settings, _settings())
   named = {**dataclasses.asdict(settings), **command.recorded(_model())}
   files = [file for i, job in enumerate(jobs) for file in _files(i, job, named)]
   todo = [f for f in files if not outputs.is_done(f.path, f.made_by)]

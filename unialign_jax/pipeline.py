@@ -338,6 +338,12 @@ class Pipeline:
     Raises:
       ValueError: as `answer`.
     """
+    return [one.text for one in self.write_full(wanted, seed=seed, **settings)]
+
+  def write_full(
+    self, wanted: Sequence[Writing], *, seed: int = 0, **settings: Any
+  ) -> list[requests.Written]:
+    """`write`, with the tokens of each text and whether it was cut off."""
     chosen = settings_lib.changed(self.text_settings, settings)
     side = self.image_settings.size
     written = []
@@ -348,9 +354,7 @@ class Pipeline:
       out_BL = self._networks.write(
         latents[:, 0], ids_BL, is_given_BL, seed, chosen
       )
-      written += prompts.decode(
-        self._text.tokenizer, out_BL, is_given_BL, eos_id=self._text.eos_id
-      )
+      written += self.texts.written(out_BL, is_given_BL)
     return written[: len(wanted)]
 
   def check_question(self, question: str) -> None:

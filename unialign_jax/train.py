@@ -8,22 +8,33 @@ On several hosts the same command runs on each: on TPU VMs, under SLURM and in
 a JobSet the processes find each other; elsewhere --coordinator=HOST:PORT,
 --num_processes and --process_id say who is who.
 
-Exit status: 0 finished, or saved on a signal; 2 a mistake in flags or config,
-which would be there the next time too; anything else is a failure.
+Exit status: 0 finished, or saved on a signal; 2 what would be there the next
+time too: a mistake in flags or config, or steps without an update
+(config.train.max_bad_steps); 75 no step has ended for long
+(config.train.watchdog_seconds); anything else is a failure.
+
+What XLA compiles is kept for the next start, in the user's cache folder; of
+several processes in WORKDIR/compiled; or where JAX_COMPILATION_CACHE_DIR says.
 """
 
+import pathlib
 import sys
 from collections.abc import Sequence
 
+import jax
 from absl import app
 from absl import flags
 from absl import logging
 from ml_collections import config_flags
 
+from unialign_jax import checkpoint
 from unialign_jax import command_line
 from unialign_jax import config as config_lib
+from unialign_jax.training import goodput
+from unialign_jax.training import guard
 from unialign_jax.training import loop
 from unialign_jax.training import processes
+from unialign_jax.use import compile_cache
 
 _CONFIG = config_flags.DEFINE_config_file(
   "config", None, "Config file: a path, or a name in configs/."
@@ -40,6 +51,9 @@ _NUM_PROCESSES = flags.DEFINE_integer(
 _PROCESS_ID = flags.DEFINE_integer(
   "process_id", None, "Of this one, with --coordinator.", lower_bound=0
 )
+_STRICT = flags.DEFINE_bool(
+  "strict", False, "End at a damaged newest checkpoint, use none before it."
+)
 flags.mark_flags_as_required(["config", "workdir"])
 
 _MISTAKE = 2  # launch/run_forever.sh does not start such a command again
@@ -55,7 +69,16 @@ def main(argv: Sequence[str]) -> None:
     logging.set_verbosity(logging.WARNING)
   # Before anything computes, the checks of a config included.
   processes.join(_COORDINATOR.value, _NUM_PROCESSES.value, _PROCESS_ID.value)
-  loop.run(config_lib.from_dict(_CONFIG.value), _WORKDIR.value)
+  config, workdir = config_lib.from_dict(_CONFIG.value), _WORKDIR.value
+  # Process 0 alone writes; what others are to find has to be where they look.
+  several = jax.process_count() > 1
+  compile_cache.enable(pathlib.Path(workdir) / "compiled" if several else None)
+  if _STRICT.value:
+    checkpoint.refuse_damage(workdir)
+  try:
+    loop.run(config, workdir, age=goodput.process_age())
+  except guard.BadStepsError as error:
+    sys.exit(f"error: {error}")
 
 
 def cli() -> None:

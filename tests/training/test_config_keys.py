@@ -15,6 +15,7 @@ import re
 import shutil
 from collections.abc import Callable
 from collections.abc import Iterator
+from collections.abc import Mapping
 from typing import Any
 
 import grain
@@ -32,9 +33,12 @@ from unialign_jax.data import damage
 from unialign_jax.features import encoders
 from unialign_jax.sampling import showcase
 from unialign_jax.shapes import weights
+from unialign_jax.training import guard
 from unialign_jax.training import loop
 from unialign_jax.training import setup
+from unialign_jax.training import spikes
 from unialign_jax.training import state as state_lib
+from unialign_jax.training import watchdog
 
 # What a key is set to; a function takes the folder that `root` makes. The
 # group "" holds the keys that are in no group.
@@ -69,9 +73,18 @@ FLIPS = {
     "steps": 5,
     "accumulation": 2,
     "log_every": 2,
+    "log_records": True,
     "checkpoint_every": 2,
     "keep_checkpoints": 1,
+    "keep_every": 3,
     "sample_every": 3,
+    "max_bad_steps": 2,
+    "spike_window": 0,
+    "spike_factor": 5.0,
+    "on_spike": "skip",
+    "max_rewinds": 1,
+    "watchdog_factor": 30.0,
+    "watchdog_seconds": 500.0,
     "init_from": "nowhere",
     "compiler_options": (("xla_of_nowhere", "1"),),
   },
@@ -146,26 +159,56 @@ def _place(config: config_lib.Config, workdir: pathlib.Path) -> Any:
     return jax.tree.map(lambda x: str(x.sharding), jax.tree.leaves(placed))
 
 
-def _leave(config: config_lib.Config, workdir: pathlib.Path) -> Any:
-  """What a run leaves behind whose steps do nothing."""
-  zero = jnp.zeros((), jnp.int32)
-  names = ("loss/total", "loss/flow", "loss/text", "skipped", "learning_rate")
+def _run_idly(
+  config: config_lib.Config, workdir: pathlib.Path, bad: Mapping[int, str]
+) -> int:
+  """A run whose steps do nothing but count.
+
+  Args:
+    config: of the run.
+    workdir: of the run.
+    bad: step -> "skipped" or "spike", whenever it is taken.
+  """
+  numbers = dict.fromkeys(
+    ("loss/total", "loss/flow", "loss/text", "grad_norm", "learning_rate"), 0.0
+  )
   shown = showcase.Shown(
     name="nothing", picture_HWC=np.zeros((8, 8, 3), np.uint8), texts=("a -> b",)
   )
   prepare = setup.prepare
 
+  def init() -> state_lib.TrainState:
+    return state_lib.TrainState(
+      step=jnp.zeros((), jnp.int32),
+      params={"w": jnp.zeros(())},
+      ema=jnp.zeros(()),
+      opt_state=jnp.zeros(()),
+      skipped=jnp.zeros((), jnp.int32),
+      spikes=spikes.fresh(),
+    )
+
+  def step(state: state_lib.TrainState, batch: Any) -> Any:
+    del batch
+    kind = bad.get(int(state.step) + 1)
+    counts = state.spikes
+    state = state.replace(
+      step=state.step + 1,
+      skipped=state.skipped + int(kind == "skipped"),
+      spikes=counts.replace(count=counts.count + int(kind == "spike")),
+    )
+    count = state.spikes.count
+    return state, numbers | {"skipped": state.skipped, "spikes": count}
+
   def prepare_nothing(config: config_lib.Config) -> setup.Run:
     parts = prepare(config)
     program = dataclasses.replace(
       parts.program,
-      init=lambda: state_lib.TrainState(
-        step=zero, params={"w": zero}, ema=zero, opt_state=zero, skipped=zero
+      init=init,
+      abstract_state=jax.tree.map(
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        init(),
       ),
-      jitted_step=lambda state, batch: (
-        state.replace(step=state.step + 1),
-        dict.fromkeys(names, 0.0),
-      ),
+      jitted_step=step,
     )
     return dataclasses.replace(
       parts,
@@ -175,13 +218,45 @@ def _leave(config: config_lib.Config, workdir: pathlib.Path) -> Any:
 
   with pytest.MonkeyPatch.context() as patch:
     patch.setattr(setup, "prepare", prepare_nothing)
-    taken = loop.run(config, workdir)
+    return loop.run(config, workdir)
+
+
+def _leave(config: config_lib.Config, workdir: pathlib.Path) -> Any:
+  """What a run leaves behind."""
+  taken = _run_idly(config, workdir, {})
   lines = (workdir / "metrics.jsonl").read_text().splitlines()
   files = {
     folder: sorted(path.name for path in (workdir / folder).glob("*"))
     for folder in ("checkpoints", "samples")
   }
+  files["."] = sorted(path.name for path in workdir.glob("records*"))
   return taken, [json.loads(line)["step"] for line in lines], files
+
+
+def _stumble(config: config_lib.Config, workdir: pathlib.Path) -> Any:
+  """What comes of bad steps, before and after the checkpoint of step 3."""
+  bad = {1: "skipped", 2: "skipped", 5: "spike"}
+  try:
+    end = str(_run_idly(config, workdir, bad))
+  except guard.BadStepsError as error:
+    end = str(error).partition(";")[0]
+  lines = (workdir / "incidents.jsonl").read_text().splitlines()
+  return end, [(x["step"], x["kind"]) for x in map(json.loads, lines)]
+
+
+def _watch(config: config_lib.Config, workdir: pathlib.Path) -> Any:
+  """How the watchdog is asked to watch."""
+  asked = []
+  kind = watchdog.Watchdog
+
+  def spy(*args: Any, **named: Any) -> watchdog.Watchdog:
+    asked.append(named)
+    return kind(*args, **named)
+
+  with pytest.MonkeyPatch.context() as patch:
+    patch.setattr(watchdog, "Watchdog", spy)
+    _run_idly(config, workdir, {})
+  return asked
 
 
 def _show(config: config_lib.Config, workdir: pathlib.Path) -> Any:
@@ -252,6 +327,13 @@ OBSERVERS = {
   "seed": [_init, _step, _show],
   "train.accumulation": [_step],
   "train.compiler_options": [_compiler],
+  "train.max_bad_steps": [_stumble],
+  "train.on_spike": [_stumble],
+  "train.max_rewinds": [_stumble],
+  "train.spike_window": [_step],
+  "train.spike_factor": [_step],
+  "train.watchdog_factor": [_watch],
+  "train.watchdog_seconds": [_watch],
 }
 
 
@@ -301,7 +383,8 @@ def unflipped(
   tiny.data.root = str(root)
   tiny.data.sources = (("train/text_to_image", 0.5), ("train/edit", 0.5))
   tiny.data.batch_size = 16  # so that two micro-batches fit eight devices
-  tiny.train.sample_every = 6
+  tiny.train.update(sample_every=6, spike_window=16, on_spike="rewind")
+  tiny.train.update(steps=9, keep_checkpoints=2)  # of the three it saves
   return tiny
 
 
@@ -351,7 +434,8 @@ def test_flips_cover_every_key_around_the_step(
 
 
 @pytest.mark.parametrize(
-  "observer", [_read, _place, _leave, _show, _init, _step]
+  "observer",
+  [_read, _place, _leave, _stumble, _watch, _show, _init, _step],
 )
 def test_same_config_is_seen_the_same(
   observer: Observer,

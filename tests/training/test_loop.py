@@ -18,6 +18,7 @@ import pytest
 from unialign_jax import checkpoint
 from unialign_jax import config as config_lib
 from unialign_jax.training import loop
+from unialign_jax.training import meter
 from unialign_jax.training import setup
 from unialign_jax.training import state as state_lib
 
@@ -62,10 +63,11 @@ import jax
 from tests import conftest  # the devices that every test has
 from unialign_jax import config as config_lib
 from unialign_jax.training import loop
+from unialign_jax.training import meter
 
 workdir = pathlib.Path(sys.argv[1])
 saved = workdir / "checkpoints/step_00000003"
-add = loop._Meter.add
+add = meter.Meter.add
 
 def add_or_die(self, step, *rest):
   add(self, step, *rest)
@@ -76,7 +78,7 @@ def add_or_die(self, step, *rest):
     os.kill(os.getpid(), signal.SIGKILL)
 
 print(jax.devices(), flush=True)
-loop._Meter.add = add_or_die
+meter.Meter.add = add_or_die
 loop.run(config_lib.from_dict(json.load(sys.stdin)), workdir)
 """
 
@@ -121,17 +123,17 @@ def test_six_steps_equal_three_and_a_signal_and_three(
 ) -> None:
   seen = []
 
-  def interrupt(self: loop._Meter, step: int, *rest: object) -> None:
+  def interrupt(self: meter.Meter, step: int, *rest: object) -> None:
     seen.append(step)
     if len(seen) == 3:
       os.kill(os.getpid(), signal.SIGTERM)
     add(self, step, *rest)
 
-  add = loop._Meter.add
+  add = meter.Meter.add
   tiny.train.checkpoint_every = 1000
-  monkeypatch.setattr(loop._Meter, "add", interrupt)
+  monkeypatch.setattr(meter.Meter, "add", interrupt)
   assert _run(tiny, tmp_path) == 3
-  monkeypatch.setattr(loop._Meter, "add", add)
+  monkeypatch.setattr(meter.Meter, "add", add)
   assert _run(tiny, tmp_path) == 6
   _assert_same_run(tmp_path, straight)
 
@@ -240,7 +242,9 @@ def test_weights_from_elsewhere_begin_a_run_but_are_none(
   checkpoint.write_weights(tmp_path / "bf16", config, small, {})
   zeros = jax.tree.map(jnp.zeros_like, {"params": params, "ema": params})
   none = jnp.zeros((), jnp.int32)
-  state = state_lib.TrainState(step=none, opt_state=(), skipped=none, **zeros)
+  state = state_lib.TrainState(
+    step=none, opt_state=(), skipped=none, spikes=None, **zeros
+  )
   begun = checkpoint.with_weights(state, tmp_path / "bf16")
   for got in (begun.params, begun.ema):
     jax.tree.map(

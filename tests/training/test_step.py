@@ -13,6 +13,7 @@ from unialign_jax import sharding
 from unialign_jax.models import mmdit
 from unialign_jax.training import objective as objective_lib
 from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import spikes
 from unialign_jax.training import state as state_lib
 from unialign_jax.training import step as step_lib
 
@@ -38,6 +39,7 @@ GOLDEN = {
   "grad_norm": 3.466299,
   "learning_rate": 1e-3,
   "skipped": 0.0,
+  "spikes": 0.0,
 }
 
 
@@ -175,6 +177,7 @@ def _fake_run(gradient, config, params):
     ema=jax.tree.map(jnp.zeros_like, params),
     opt_state=make.init(params),
     skipped=zero,
+    spikes=spikes.fresh(),
     frozen=tiny.frozen(),
   )
   return tiny.jit(_train_step(_fake(gradient), config))(state, tiny.batch(B))

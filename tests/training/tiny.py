@@ -13,6 +13,7 @@ from unialign_jax import losses
 from unialign_jax.models import mmdit
 from unialign_jax.training import objective as objective_lib
 from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import spikes
 from unialign_jax.training import state as state_lib
 
 LATENT_SHAPE = (4, 4, 8)
@@ -139,6 +140,7 @@ def state(
     ),
     opt_state=jit(optimizer.init)(start),
     skipped=jnp.zeros((), jnp.int32),
+    spikes=spikes.fresh(),
     frozen=frozen(),
   )
 

@@ -11,12 +11,16 @@ from absl import logging
 
 from unialign_jax import command_line
 
-# Name -> module with `define_flags()` and `main(argv)`; what it measures.
+# Name -> module with `define_flags()`, `main(argv)` and, where it takes more
+# than flags, `ARGUMENTS`, their names; what it measures.
 _COMMANDS = {
   "train": ("unialign_jax.bench.train", "seconds a train step"),
   "sample": ("unialign_jax.bench.sample", "seconds a picture and a caption"),
   "data": ("unialign_jax.bench.data", "precompute and the input pipeline"),
   "growth": ("unialign_jax.bench.growth", "a step against the work in it"),
+  "goodput": ("unialign_jax.bench.goodput", "where the time of a run went"),
+  "soak": ("unialign_jax.bench.soak", "a run that is killed, and one alone"),
+  "fuzz": ("unialign_jax.bench.fuzz", "damaged files through every reader"),
 }
 _INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
@@ -50,8 +54,10 @@ def cli() -> None:
     return command_line.parse_flags(argv)
 
   def main(argv: Sequence[str]) -> None:
-    if argv[1:]:
-      raise app.UsageError(f"got arguments {argv[1:]}, expected flags only.")
+    wanted = getattr(module, "ARGUMENTS", ())
+    if len(argv[1:]) != len(wanted):
+      expected = f"{', '.join(wanted)} and flags" if wanted else "flags only"
+      raise app.UsageError(f"got arguments {argv[1:]}, expected {expected}.")
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)

@@ -46,6 +46,8 @@ def make(config: config_lib.Config, num_cond: int) -> dict[str, np.ndarray]:
   }
   if num_cond:
     batch["cond_latents"] = normal(num_cond, *latents).astype(np.float16)
+  if config.train.spike_window:
+    batch["source_id"] = np.zeros(size, np.int32)
   if config.data.text_features == "stored":
     batch |= _masked(rng, config, batch)
     batch |= {"prompt_features": features(), "masked_features": features()}

@@ -38,7 +38,7 @@ def copy(
   text = hub.weights(config.text, stem="model")
   _copy_weights(text, folder / "text_encoder_3", "model")
   path = folder / "text_encoder_3" / "config.json"
-  described = json.loads(path.read_text())
+  described = tensors.read_json(path)
   described.pop("torch_dtype", None)  # an older name of the same key
   path.write_text(json.dumps({**described, "dtype": dtype}, indent=2) + "\n")
   tokenizer = hub.folder(config.tokenizer, files=hub.TOKENIZER)
@@ -117,7 +117,7 @@ def _copy_weights(source: pathlib.Path, out: pathlib.Path, stem: str) -> None:
 def _put_mask_row(folder: pathlib.Path, width: int, source: str) -> None:
   """Writes the aligned embedding of the mask token into the copied T5."""
   row_E = mask_row.read(source, width)
-  vocabulary = json.loads((folder / "tokenizer_3/tokenizer.json").read_text())
+  vocabulary = tensors.read_json(folder / "tokenizer_3/tokenizer.json")
   mask_id = next(
     token["id"]
     for token in vocabulary["added_tokens"]

@@ -11,6 +11,7 @@ from unialign_jax.convert import fold_pooled
 from unialign_jax.convert import importing
 from unialign_jax.convert import read
 from unialign_jax.convert import sources
+from unialign_jax.convert import tensors
 from unialign_jax.features import hub
 
 _STEM = "diffusion_pytorch_model"
@@ -92,10 +93,10 @@ def _find(path: str) -> _Found:
   inner = "transformer" if (root / "transformer").is_dir() else ""
   transformer = hub.weights(path, inner, stem=_STEM)
   weights = read.from_folder(transformer, _STEM)
-  described = read.read_json(transformer / "config.json")
+  described = tensors.read_json(transformer / "config.json")
   settings: dict[str, dict[str, Any]] = {"encoders": {}, "data": {}}
   if inner and (root / index).is_file():
-    says = read.read_json(root / index)
+    says = tensors.read_json(root / index)
     for key, part in _PARTS.items():
       if (says.get(part) or [None])[0]:
         settings["encoders"][key] = _inside(path, part)

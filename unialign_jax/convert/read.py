@@ -5,17 +5,17 @@ page that was ever read, which for a whole checkpoint is all of it.
 """
 
 import dataclasses
-import json
 import math
 import pathlib
 from collections.abc import Callable
 from collections.abc import Iterable
 from collections.abc import Iterator
 from collections.abc import Mapping
-from typing import Any
 
 import numpy as np
 import safetensors
+
+from unialign_jax.convert import tensors
 
 _DTYPES = {"F32": "float32", "F16": "float16", "BF16": "bfloat16"}
 
@@ -59,8 +59,12 @@ class Streamed(Mapping[str, np.ndarray]):
       raise ValueError("; ".join(problems) + ". Download the model again.")
 
   def __getitem__(self, name: str) -> np.ndarray:
-    with safetensors.safe_open(self._files[name], framework="numpy") as file:
-      return file.get_tensor(name)
+    path = self._files[name]
+    try:
+      with safetensors.safe_open(path, framework="numpy") as file:
+        return file.get_tensor(name)
+    except (OSError, ValueError, TypeError, safetensors.SafetensorError) as e:
+      raise ValueError(f"cannot read {name!r} of {path}: {e}") from e
 
   def __contains__(self, name: object) -> bool:
     return name in self._files  # Mapping would read it
@@ -111,33 +115,8 @@ def from_folder(folder: pathlib.Path, stem: str) -> Streamed:
   """
   if (folder / f"{stem}.safetensors").is_file():
     return from_file(folder / f"{stem}.safetensors")
-  index = folder / f"{stem}.safetensors.index.json"
-  shards = read_json(index).get("weight_map")
-  if not isinstance(shards, dict):
-    raise ValueError(
-      f"{index}: got no weight_map, expected one; fetch the model again."
-    )
+  shards = tensors.read_index(folder / f"{stem}.safetensors.index.json")
   return Streamed({name: folder / file for name, file in shards.items()})
-
-
-def read_json(path: pathlib.Path) -> dict[str, Any]:
-  """A JSON object, such as config.json or the index of shards.
-
-  Raises:
-    ValueError: missing, or none.
-  """
-  try:
-    values = json.loads(path.read_text())
-  except (OSError, ValueError) as error:
-    raise ValueError(
-      f"{path}: got no readable JSON ({error}); fetch the model again."
-    ) from error
-  if not isinstance(values, dict):
-    raise ValueError(
-      f"{path}: got a JSON {type(values).__name__}, expected an object; fetch"
-      " the model again."
-    )
-  return values
 
 
 @dataclasses.dataclass(frozen=True)

@@ -1,13 +1,19 @@
 """Safetensors on disk: one file or shards, read lazily, written whole."""
 
-import json
 import pathlib
+import re
 from collections.abc import Iterator
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import safetensors
 import safetensors.numpy
+
+from unialign_jax import strict_json
+
+# A file in the folder of the index: its name leads nowhere else.
+_FILE = re.compile(r"\w[\w.-]*\.safetensors", re.ASCII)
 
 
 class Tensors(Mapping[str, np.ndarray]):
@@ -24,14 +30,14 @@ class Tensors(Mapping[str, np.ndarray]):
       ValueError: no weights there, a shard is missing, or a shard lacks a
         tensor that the index promises.
     """
-    folder = pathlib.Path(folder)
+    self._folder = folder = pathlib.Path(folder)
     self._files: dict[str, safetensors.safe_open] = {}
     index = folder / f"{stem}.safetensors.index.json"
     single = folder / f"{stem}.safetensors"
     if single.exists():
       promised = dict.fromkeys(_open(single).keys(), single.name)
     elif index.exists():
-      promised = json.loads(index.read_text())["weight_map"]
+      promised = read_index(index)
     else:
       found = sorted(p.name for p in folder.glob("*"))
       raise ValueError(
@@ -49,7 +55,12 @@ class Tensors(Mapping[str, np.ndarray]):
       self._files[name] = shards[shard]
 
   def __getitem__(self, name: str) -> np.ndarray:
-    return self._files[name].get_tensor(name)
+    try:
+      return self._files[name].get_tensor(name)
+    except (ValueError, TypeError, safetensors.SafetensorError) as error:
+      raise ValueError(
+        f"Cannot read {name!r} in {self._folder}: {error}. Download it again."
+      ) from error
 
   def __contains__(self, name: object) -> bool:
     return name in self._files  # without reading it
@@ -59,6 +70,53 @@ class Tensors(Mapping[str, np.ndarray]):
 
   def __len__(self) -> int:
     return len(self._files)
+
+
+def read_index(path: pathlib.Path) -> dict[str, str]:
+  """Tensor name -> file in the same folder, of `*.safetensors.index.json`.
+
+  Raises:
+    ValueError: no such index, or one that names anything but such files.
+  """
+  index = read_json(path)
+  files = index.get("weight_map")
+  if not isinstance(files, dict) or not files:
+    raise ValueError(
+      f"{path}: got no weight_map, expected one; fetch the model again."
+    )
+  others = sorted(
+    {
+      repr(file)
+      for file in files.values()
+      if not isinstance(file, str) or not _FILE.fullmatch(file)
+    }
+  )
+  if others:
+    raise ValueError(
+      f"{path}: got {', '.join(others[:5])} in weight_map, expected names of"
+      " .safetensors files in the same folder; fetch the model again."
+    )
+  return files
+
+
+def read_json(path: pathlib.Path) -> dict[str, Any]:
+  """A JSON object, such as config.json or the index of shards.
+
+  Raises:
+    ValueError: missing, or none.
+  """
+  try:
+    values = strict_json.read(path)
+  except (OSError, ValueError) as error:
+    raise ValueError(
+      f"{path}: got no readable JSON ({error}); fetch the model again."
+    ) from error
+  if not isinstance(values, dict):
+    raise ValueError(
+      f"{path}: got a JSON {type(values).__name__}, expected an object; fetch"
+      " the model again."
+    )
+  return values
 
 
 def _open(path: pathlib.Path) -> "safetensors.safe_open":

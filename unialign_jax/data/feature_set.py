@@ -17,10 +17,11 @@ Element fields (dims as in `features/schema.py`, numpy):
 
 import os
 
-import grain
 import numpy as np
+from etils import epath
 
 from unialign_jax.data import damage
+from unialign_jax.data import shard_reader
 from unialign_jax.features import manifest as manifest_lib
 from unialign_jax.features import quantise
 from unialign_jax.features import schema
@@ -51,9 +52,13 @@ class FeatureSet:
     manifest_lib.check(self.manifest, expectations, folder)
     self._stored = expectations.text_features == "stored"
     self._counter = counter
-    self._source = grain.sources.ArrayRecordDataSource(
-      shards.checked_paths(folder, self.manifest)
-    )
+    shards.checked_paths(folder, self.manifest)
+    self._shards = [
+      shard_reader.ShardReader(epath.Path(folder) / shard.name, shard)
+      for shard in self.manifest.shards
+    ]
+    counts = [shard.records for shard in self.manifest.shards]
+    self._starts = np.cumsum([0, *counts])
 
   def __len__(self) -> int:
     return self.manifest.num_records
@@ -67,13 +72,16 @@ class FeatureSet:
 
     Raises:
       DamagedRecordsError: too many records are damaged.
+      ShardError: a shard can no longer be read.
     """
     for offset in range(len(self)):
       actual = (index + offset) % len(self)
+      number = int(np.searchsorted(self._starts, actual, side="right")) - 1
+      shard = self._shards[number]
       try:
-        record = self._read(actual)
-      # RuntimeError is what ArrayRecord raises for a damaged chunk.
-      except (schema.RecordError, RuntimeError) as e:
+        record = self._read(shard, actual - int(self._starts[number]))
+      except schema.RecordError as e:
+        shard.check()  # of a file cut short all records would look damaged
         self._counter.add(self.folder, actual, e)
         continue
       fields = self._fields(record, actual)
@@ -85,8 +93,10 @@ class FeatureSet:
       " good one; write the set again with `python -m unialign_jax.precompute`"
     )
 
-  def _read(self, index: int) -> schema.Record:
-    record = schema.deserialize(self._source[index])
+  def _read(
+    self, shard: shard_reader.ShardReader, position: int
+  ) -> schema.Record:
+    record = schema.deserialize(shard.read(position))
     layout = self.manifest.layout
     for field, got, expected in (
       ("latents_mean", record.latents_mean.shape, layout.latent_shape),

@@ -86,12 +86,22 @@ class Batches:
   def __next__(self) -> dict[str, np.ndarray]:
     return next(self._iterator)
 
-  def layout_at(self, step: int) -> manifest_lib.Layout:
-    """Task, number of condition images and shapes of a step's batch.
+  @property
+  def next_index(self) -> int:
+    """Global batches that lie before the next one, from the beginning."""
+    return self._iterator.get_state()[_POSITION] // self._batch_size
 
-    A pure function of the step, the same on every host.
+  def skip_to(self, index: int) -> None:
+    """Makes global batch `index` the next one."""
+    self.set_state({_POSITION: index * self._batch_size})
+
+  def layout_at(self, index: int) -> manifest_lib.Layout:
+    """Task, number of condition images and shapes of a global batch.
+
+    A pure function of the number of the batch, the same on every host. That
+    is the number of steps taken, unless batches were left out.
     """
-    return self.feature_sets[self._order.source_at(step)].manifest.layout
+    return self.feature_sets[self._order.source_at(index)].manifest.layout
 
   @property
   def num_damaged(self) -> int:

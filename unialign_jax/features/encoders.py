@@ -9,7 +9,6 @@ that made it.
 
 import dataclasses
 import functools
-import json
 import pathlib
 from collections.abc import Callable
 from collections.abc import Sequence
@@ -44,7 +43,7 @@ def _read_config(folder: pathlib.Path) -> dict[str, Any]:
       f"Encoder folder {folder} has no config.json; expected a folder in "
       "Hugging Face layout (config.json and safetensors)."
     )
-  return json.loads(path.read_text())
+  return tensors.read_json(path)
 
 
 def _described(config: Any) -> dict[str, str]:

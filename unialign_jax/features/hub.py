@@ -8,7 +8,6 @@ the cache has is used without a network (`HF_HUB_OFFLINE=1`).
 """
 
 import dataclasses
-import json
 import os
 import pathlib
 import re
@@ -18,6 +17,8 @@ from collections.abc import Mapping
 import huggingface_hub
 import safetensors
 from huggingface_hub import errors
+
+from unialign_jax.convert import tensors
 
 Path = str | os.PathLike[str]
 
@@ -135,7 +136,7 @@ def weight_map(found: pathlib.Path, stem: str) -> Mapping[str, str]:
   single = found / f"{stem}.safetensors"
   index = found / f"{stem}.safetensors.index.json"
   if index.is_file() and not single.is_file():
-    return json.loads(index.read_text())["weight_map"]
+    return tensors.read_index(index)
   if not single.is_file():
     raise ValueError(
       f"No weights in {found}: expected {single.name} or {index.name}, found"

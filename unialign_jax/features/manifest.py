@@ -8,11 +8,13 @@ A feature set is a folder of ArrayRecord shards, `null_prompt.safetensors`
 import dataclasses
 import json
 import os
+import re
 import typing
 from typing import Any
 
 from etils import epath
 
+from unialign_jax import strict_json
 from unialign_jax.features import rejects as rejects_lib
 from unialign_jax.features import schema
 
@@ -21,6 +23,8 @@ NULL_PROMPT_FILENAME = "null_prompt.safetensors"
 # T5 features read from the records, or computed inside the train step.
 TEXT_FEATURES = ("stored", "online")
 _PRECOMPUTE = "python -m unialign_jax.precompute"
+# A file in the folder of the set: its name leads nowhere else.
+_FILE = re.compile(r"[\w.-]+\.arrayrecord", re.ASCII)
 
 
 class ManifestError(ValueError):
@@ -80,6 +84,15 @@ class Shard:
   skipped: int  # items that were rejected
   truncated_prompts: int
   truncated_captions: int
+
+  def __post_init__(self) -> None:
+    if not _FILE.fullmatch(self.name):
+      raise ValueError(
+        f"got the shard {self.name!r}, expected a file name like"
+        " shard-00000.arrayrecord"
+      )
+    if min(self.records, self.bytes, self.skipped) < 0:
+      raise ValueError(f"got {self}, expected no negative number")
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -147,13 +160,14 @@ def load(folder: str | os.PathLike) -> Manifest:
     ManifestError: there is none, or it is not one that this version writes.
   """
   path = epath.Path(folder) / FILENAME
-  if not path.exists():
+  try:
+    tree = _read(path)
+  except FileNotFoundError as e:
     raise ManifestError(
       f"feature set {folder}: got no {FILENAME}, expected a finished set;"
       f" write or finish it with `{_PRECOMPUTE}` (with --merge where all its"
       " shards are there), or correct data.sources"
-    )
-  tree = _read(path)
+    ) from e
   version = tree.get("schema_version") if isinstance(tree, dict) else None
   if version != schema.SCHEMA_VERSION:
     raise ManifestError(
@@ -174,7 +188,11 @@ def load_entry(path: epath.Path) -> Entry:
 
 def _read(path: epath.Path) -> Any:
   try:
-    return json.loads(path.read_bytes())
+    return strict_json.read(path)
+  except FileNotFoundError:
+    raise
+  except OSError as e:
+    raise _unreadable(path, e) from e
   except ValueError as e:  # neither JSON nor UTF-8
     raise _damaged(path, f"{e}") from e
 
@@ -190,19 +208,32 @@ def _parsed(kind: Any, tree: Any, path: epath.Path) -> Any:
     _, value_kind = typing.get_args(kind)
     return {k: _parsed(value_kind, v, path) for k, v in tree.items()}
   if not dataclasses.is_dataclass(kind):
-    if not isinstance(tree, typing.get_origin(kind) or kind):
+    # To Python true is an int as well.
+    is_bool = isinstance(tree, bool) and kind is not bool
+    if is_bool or not isinstance(tree, typing.get_origin(kind) or kind):
       raise _damaged(path, f"got {tree!r}, expected {kind}")
     return tree
   kinds = {field.name: field.type for field in dataclasses.fields(kind)}
   if not isinstance(tree, dict) or tree.keys() != kinds.keys():
     got = sorted(tree) if isinstance(tree, dict) else tree
     raise _damaged(path, f"got {got}, expected an object of {sorted(kinds)}")
-  return kind(**{k: _parsed(kinds[k], v, path) for k, v in tree.items()})
+  values = {k: _parsed(kinds[k], v, path) for k, v in tree.items()}
+  try:
+    return kind(**values)
+  except ValueError as e:
+    raise _damaged(path, str(e)) from e
 
 
 def _damaged(path: epath.Path, reason: str) -> ManifestError:
   return ManifestError(
     f"{path} is damaged: {reason}; delete it and run `{_PRECOMPUTE}` again"
+  )
+
+
+def _unreadable(path: epath.Path, error: OSError) -> ManifestError:
+  return ManifestError(
+    f"{path}: got {error}, expected a file that this process may read; mend"
+    " the storage or the permissions, or correct data.sources"
   )
 
 

@@ -42,7 +42,10 @@ def load(folder: str | os.PathLike) -> NullPrompt:
   """
   path = epath.Path(folder) / manifest_lib.NULL_PROMPT_FILENAME
   expected = manifest_lib.load(folder).null_prompt_sha256
-  got = files.sha256(path) if path.exists() else "no file"
+  try:
+    got = files.sha256(path) if path.exists() else "no file"
+  except OSError as e:
+    got = f"a file that cannot be read ({e})"
   if got != expected:
     raise manifest_lib.ManifestError(
       f"{path}: got sha256 {got}, expected {expected}; copy the file again, or"

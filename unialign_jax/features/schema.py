@@ -21,6 +21,9 @@ import safetensors
 import safetensors.numpy
 
 SCHEMA_VERSION = 1
+# Of the safetensors header, its length and JSON text. Twenty fields need 2 KB;
+# without a bound a text of one gigabyte would become many of objects.
+MAX_HEADER_BYTES = 2**16
 
 _HEADER = struct.Struct("<4sII")
 _MAGIC = b"UAfr"
@@ -122,8 +125,7 @@ class Record:
     for name, spec in _ARRAYS.items():
       _check_array(name, getattr(self, name), spec, sizes)
     for name in _STRINGS:
-      if not isinstance(getattr(self, name), str):
-        raise RecordError(name, type(getattr(self, name)).__name__, "str")
+      _check_text(name, getattr(self, name))
     _check_stored(self)
 
   @property
@@ -150,7 +152,19 @@ def _check_array(
   if value.ndim != len(dims) or value.shape != expected:
     want = [f"{d}={sizes[d]}" if d in sizes else d for d in dims]
     raise RecordError(name, f"shape {value.shape}", f"[{', '.join(want)}]")
+  if empty := [d for d, n in zip(dims, value.shape) if not n and d != "N"]:
+    got = f"shape {value.shape}"
+    raise RecordError(name, got, f"at least 1 of {', '.join(empty)}")
   sizes.update(zip(dims, value.shape, strict=True))
+
+
+def _check_text(name: str, value: object) -> None:
+  if not isinstance(value, str):
+    raise RecordError(name, type(value).__name__, "str")
+  try:
+    value.encode("utf-8")
+  except UnicodeEncodeError as e:  # a half of a character, or a raw byte
+    raise RecordError(name, e, "text that UTF-8 can hold") from e
 
 
 def _check_stored(record: Record) -> None:
@@ -208,6 +222,10 @@ def _payload(data: bytes) -> bytes:
   payload = data[_HEADER.size :]
   if (got := zlib.crc32(payload)) != crc:
     raise RecordError("checksum", f"{got:#010x}", f"{crc:#010x}")
+  length = int.from_bytes(payload[:8], "little")
+  if length > MAX_HEADER_BYTES:
+    got = f"a header of {length} bytes"
+    raise RecordError("payload", got, f"at most {MAX_HEADER_BYTES}")
   return payload
 
 
@@ -215,7 +233,10 @@ def _array(name: str, tensor: dict) -> np.ndarray:
   dtype = _DTYPES.get(tensor["dtype"])
   if dtype is None:
     raise RecordError(name, tensor["dtype"], f"one of {sorted(_DTYPES)}")
-  return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+  try:
+    return np.frombuffer(tensor["data"], dtype).reshape(tensor["shape"])
+  except ValueError as e:  # more axes or elements than numpy counts
+    raise RecordError(name, e, "a shape of its size") from e
 
 
 def _text(name: str, values: dict[str, np.ndarray]) -> str:

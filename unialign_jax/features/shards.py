@@ -152,13 +152,16 @@ def check_layout(
 def file_faults(folder: epath.Path, shard: manifest_lib.Shard) -> list[str]:
   """How the file of a shard differs from what was written."""
   path = folder / shard.name
-  size = files.size(path)
-  if size is None:
-    return [f"{shard.name}: got no file, expected {shard.bytes} bytes"]
-  if size != shard.bytes:
-    return [f"{shard.name}: got {size} bytes, expected {shard.bytes}"]
-  if (checksum := files.sha256(path)) != shard.sha256:
-    return [f"{shard.name}: got sha256 {checksum}, expected {shard.sha256}"]
+  try:
+    size = files.size(path)
+    if size is None:
+      return [f"{shard.name}: got no file, expected {shard.bytes} bytes"]
+    if size != shard.bytes:
+      return [f"{shard.name}: got {size} bytes, expected {shard.bytes}"]
+    if (checksum := files.sha256(path)) != shard.sha256:
+      return [f"{shard.name}: got sha256 {checksum}, expected {shard.sha256}"]
+  except OSError as e:
+    return [f"{shard.name}: got {e}, expected a file that can be read"]
   return []
 
 
@@ -185,8 +188,7 @@ def checked_paths(
 
   def checked(shard: manifest_lib.Shard) -> str:
     path = folder / shard.name
-    size = files.size(path)
-    _expect(path, "no file" if size is None else size, shard.bytes, "bytes")
+    _expect(path, _size(path), shard.bytes, "bytes")
     _expect(path, _num_records(path), shard.records, "records")
     return f"{path}[0:{shard.records}]"
 
@@ -202,6 +204,14 @@ def _expect(path: epath.Path, got: object, expected: int, unit: str) -> None:
       f" {manifest_lib.FILENAME} and run `python -m unialign_jax.precompute`"
       " again"
     )
+
+
+def _size(path: epath.Path) -> int | str:
+  try:
+    size = files.size(path)
+  except OSError as e:
+    return f"a file that this process may not read ({e})"
+  return "no file" if size is None else size
 
 
 def _num_records(path: epath.Path) -> int | str:

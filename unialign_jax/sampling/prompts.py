@@ -80,11 +80,25 @@ def decode(
       given from the start on.
     eos_id: end of sequence.
   """
-  texts = []
+  rows = answers(token_ids_BL, prompt_mask_BL, eos_id=eos_id)
+  return [
+    tokenizer.decode(ids, skip_special_tokens=True).strip() for ids in rows
+  ]
+
+
+def answers(
+  token_ids_BL: np.ndarray, prompt_mask_BL: np.ndarray, *, eos_id: int
+) -> list[list[int]]:
+  """The tokens after each prompt, up to their first EOS.
+
+  Args:
+    token_ids_BL: as `decode` has it, as are the others.
+    prompt_mask_BL: see there.
+    eos_id: see there.
+  """
+  rows = []
   for ids, given in zip(np.asarray(token_ids_BL), np.asarray(prompt_mask_BL)):
     answer = ids[int(np.cumprod(given).sum()) :]
     ends = np.flatnonzero(answer == eos_id)
-    answer = answer[: ends[0]] if ends.size else answer
-    text = tokenizer.decode(answer.tolist(), skip_special_tokens=True)
-    texts.append(text.strip())
-  return texts
+    rows.append((answer[: ends[0]] if ends.size else answer).tolist())
+  return rows

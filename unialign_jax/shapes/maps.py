@@ -13,10 +13,10 @@ KINDS = ("canny", "depth", "pose")
 _CANNY_SIGMA = 1.0
 _CANNY_LOW, _CANNY_HIGH = 0.2, 0.3
 # Grey of the nearest element and the step to the one behind it.
-_NEAREST, _DEPTH_STEP = 255, 45
-_LIMB_WIDTH, _HEAD_RADIUS = 2.4, 3.2
+NEAREST, DEPTH_STEP = 255, 45
+LIMB_WIDTH, _HEAD_RADIUS = 2.4, 3.2
 # One colour a limb, in the order of render.LIMBS.
-_LIMB_RGB = (
+LIMB_RGB = (
   (255, 255, 255),
   (255, 0, 0),
   (255, 150, 0),
@@ -27,7 +27,7 @@ _LIMB_RGB = (
   (180, 0, 255),
   (255, 0, 200),
 )
-_HEAD_RGB = (0, 255, 120)
+HEAD_RGB = (0, 255, 120)
 
 
 def canny(image: np.ndarray) -> np.ndarray:
@@ -59,7 +59,7 @@ def depth(scene: scenes.Scene, size: int = scenes.CANVAS) -> np.ndarray:
     layers.append((figure_rank, render.figure_coverage(scene.figure, size)))
   canvas = np.zeros((size, size), np.float32)
   for rank, coverage in sorted(layers, key=lambda layer: layer[0]):
-    grey = _NEAREST - _DEPTH_STEP * (count - 1 - rank)
+    grey = NEAREST - DEPTH_STEP * (count - 1 - rank)
     canvas += coverage * (grey - canvas)
   return _grey_picture(canvas)
 
@@ -75,12 +75,12 @@ def pose(scene: scenes.Scene, size: int = scenes.CANVAS) -> np.ndarray:
   points = render.joints(scene.figure)
   canvas = np.zeros((size, size, 3), np.float32)
   scale = size / scenes.CANVAS
-  for (start, end), color in zip(render.LIMBS, _LIMB_RGB):
+  for (start, end), color in zip(render.LIMBS, LIMB_RGB):
     distance = render.segment_distance(size, points[start], points[end])
-    limb = np.clip(0.5 - (distance - _LIMB_WIDTH / 2) * scale, 0, 1)
+    limb = np.clip(0.5 - (distance - LIMB_WIDTH / 2) * scale, 0, 1)
     render.blend(canvas, limb, color)
   head = render.disc_coverage(size, points["head"], _HEAD_RADIUS)
-  render.blend(canvas, head, _HEAD_RGB)
+  render.blend(canvas, head, HEAD_RGB)
   return (canvas + 0.5).astype(np.uint8)
 
 

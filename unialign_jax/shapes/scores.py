@@ -31,7 +31,7 @@ class Score(NamedTuple):
 
 Scores = dict[str, Score]
 # Templates of every kind of question; the first kind that fits counts.
-_QUESTION_KINDS = {
+QUESTION_KINDS = {
   "background": (
     phrases.GROUND_COLOR_QUESTION,
     phrases.GROUND_TEXTURE_QUESTION,
@@ -113,7 +113,7 @@ def answers(
   found = {"answer: all": _share(right)}
   return found | {
     f"answer: {kind}": _share(by_kind[kind])
-    for kind in _QUESTION_KINDS
+    for kind in QUESTION_KINDS
     if kind in by_kind
   }
 
@@ -124,7 +124,7 @@ def question_kind(question: str) -> str:
   Raises:
     ValueError: it is none of the Shapes language.
   """
-  for kind, templates in _QUESTION_KINDS.items():
+  for kind, templates in QUESTION_KINDS.items():
     if any(re.fullmatch(_pattern(t), question) for t in templates):
       return kind
   raise ValueError(

@@ -105,6 +105,11 @@ def embed_scene(scene: scenes.Scene, map_kind: str = "") -> np.ndarray:
     scene: what the picture was made from.
     map_kind: one of `maps.KINDS` where the picture is that map of the scene.
   """
+  return _unit(scene_counts(scene, map_kind))
+
+
+def scene_counts(scene: scenes.Scene, map_kind: str = "") -> Counter[str]:
+  """How often a picture shows each of `FEATURES`; as `embed_scene`."""
   counts: Counter[str] = Counter(["bias"])
   if map_kind != "pose":
     counts += _objects(scene)
@@ -118,7 +123,7 @@ def embed_scene(scene: scenes.Scene, map_kind: str = "") -> np.ndarray:
       if name.split()[0] in _COLOR_GROUPS:
         counts[name] = 0
   counts[f"map {map_kind}" if map_kind else f"style {scene.style}"] += 1
-  return _unit(counts)
+  return counts
 
 
 def _objects(scene: scenes.Scene) -> Counter[str]:
@@ -139,6 +144,11 @@ def embed_caption(caption: str) -> np.ndarray:
   Colours and sizes go to the shape that follows them, a number word
   multiplies it; words outside the Shapes language count for nothing.
   """
+  return _unit(caption_counts(caption))
+
+
+def caption_counts(caption: str) -> Counter[str]:
+  """How often a caption mentions each of `FEATURES`."""
   counts: Counter[str] = Counter(["bias"])
   for number, color, size, shape in mentions(caption):
     for _ in range(number):
@@ -153,7 +163,7 @@ def embed_caption(caption: str) -> np.ndarray:
   for word in re.findall(r"[a-z]+", text):
     if word in _WORD_FEATURES:
       counts[_WORD_FEATURES[word]] += 1
-  return _unit(counts)
+  return counts
 
 
 def mentions(caption: str) -> list[tuple[int, str, str, str]]:

@@ -99,7 +99,7 @@ def make(
   if task not in _MAKERS:
     raise ValueError(f"unknown task {task!r}, expected one of {samples.TASKS}")
   _check_kind(task, kind)
-  painter = _Painter(rng, split, world or World())
+  painter = Painter(rng, split, world or World())
   for _ in range(_MAX_TRIES):
     draft = _MAKERS[task](painter, kind)
     if draft is not None and painter.short_enough(draft):
@@ -130,8 +130,14 @@ def _check_kind(task: str, kind: str) -> None:
     )
 
 
-class _Painter:
-  """Random scenes of one split and their pictures and texts."""
+class Painter:
+  """Random scenes of one split and their pictures and texts.
+
+  Args:
+    rng: the only source of randomness.
+    split: "train", "validation" or "test"; "" takes any scene.
+    world: what is drawn.
+  """
 
   def __init__(
     self, rng: np.random.Generator, split: str, world: World
@@ -166,40 +172,51 @@ class _Painter:
     world = self.world
     return language.caption(scene, self.rng, world.max_tokens, world.detail)
 
+  def edit(self, kind: str) -> edits.Edit | None:
+    """An edit whose two scenes are of the split, or None."""
+    source = self.scene(**edits.requirements(kind))
+    # Several tries on one source: most targets belong to another split.
+    for _ in range(10):
+      edit = edits.edit(kind, source, self.rng)
+      if edit is not None and self.accepts(edit.target):
+        return edit
+    return None
+
+  def fits(self, text: str, question: str = "") -> bool:
+    """Whether a text, or a question with its answer, is short enough."""
+    length = language.count_tokens(text)
+    if question:
+      length += language.count_tokens(question) + _FRAME_TOKENS
+    return not self.world.max_tokens or length <= self.world.max_tokens
+
   def short_enough(self, draft: _Draft) -> bool:
-    most = self.world.max_tokens
-    text = language.count_tokens(draft.caption)
-    if draft.question:
-      text += language.count_tokens(draft.question) + _FRAME_TOKENS
-    longest = max(text, language.count_tokens(draft.instruction))
-    return not most or longest <= most
+    return self.fits(draft.caption, draft.question) and self.fits(
+      draft.instruction
+    )
 
 
-def _text_to_image(painter: _Painter, kind: str) -> _Draft:
+def _text_to_image(painter: Painter, kind: str) -> _Draft:
   scene = painter.scene()
   text = painter.caption(scene)
   return _Draft("caption", scene, painter.picture(scene), (), text, text)
 
 
-def _edit(painter: _Painter, kind: str) -> _Draft | None:
+def _edit(painter: Painter, kind: str) -> _Draft | None:
   kind = kind or language.pick(painter.rng, edits.KINDS)
-  source = painter.scene(**edits.requirements(kind))
-  # Several tries on one source: most targets belong to another split.
-  for _ in range(10):
-    edit = edits.edit(kind, source, painter.rng)
-    if edit is not None and painter.accepts(edit.target):
-      return _Draft(
-        kind,
-        edit.target,
-        painter.picture(edit.target),
-        (painter.picture(source),),
-        edit.instruction,
-        painter.caption(edit.target),
-      )
-  return None
+  edit = painter.edit(kind)
+  if edit is None:
+    return None
+  return _Draft(
+    kind,
+    edit.target,
+    painter.picture(edit.target),
+    (painter.picture(edit.source),),
+    edit.instruction,
+    painter.caption(edit.target),
+  )
 
 
-def _perception(painter: _Painter, kind: str) -> _Draft:
+def _perception(painter: Painter, kind: str) -> _Draft:
   kind = kind or language.pick(painter.rng, maps.KINDS)
   needs = {"figure": 1.0, "max_objects": scenes.MAX_OBJECTS_WITH_FIGURE}
   scene = painter.scene(**(needs if kind == "pose" else {}))
@@ -219,15 +236,15 @@ def _perception(painter: _Painter, kind: str) -> _Draft:
   return _Draft(kind, scene, target, (picture,), instruction, caption)
 
 
-def _personalise(painter: _Painter, kind: str) -> _Draft | None:
+def _personalise(painter: Painter, kind: str) -> _Draft | None:
   return _with_subjects(painter, (phrases.SUBJECT,))
 
 
-def _personalise_multi(painter: _Painter, kind: str) -> _Draft | None:
+def _personalise_multi(painter: Painter, kind: str) -> _Draft | None:
   return _with_subjects(painter, phrases.SUBJECTS)
 
 
-def _with_subjects(painter: _Painter, names: tuple[str, ...]) -> _Draft | None:
+def _with_subjects(painter: Painter, names: tuple[str, ...]) -> _Draft | None:
   """The subjects come from the target, each alone in a picture of its own."""
   scene = painter.scene(min_objects=len(names), repeat=0.0)
   order = painter.rng.permutation(len(scene.objects))
@@ -253,7 +270,7 @@ def _with_subjects(painter: _Painter, names: tuple[str, ...]) -> _Draft | None:
   )
 
 
-def _portrait(painter: _Painter, subject: scenes.Object) -> scenes.Scene:
+def _portrait(painter: Painter, subject: scenes.Object) -> scenes.Scene:
   """The subject alone, somewhere on any background, in the same split."""
   while True:
     x, y = (int(v) for v in painter.rng.integers(scenes.CANVAS, size=2))
@@ -264,7 +281,7 @@ def _portrait(painter: _Painter, subject: scenes.Object) -> scenes.Scene:
       return scene
 
 
-def _understanding(painter: _Painter, kind: str) -> _Draft:
+def _understanding(painter: Painter, kind: str) -> _Draft:
   scene = painter.scene()
   picture = painter.picture(scene)
   prompt = painter.caption(scene)
@@ -276,7 +293,7 @@ def _understanding(painter: _Painter, kind: str) -> _Draft:
   return _Draft("question", scene, picture, (), prompt, answer, question)
 
 
-_MAKERS: dict[str, Callable[[_Painter, str], _Draft | None]] = {
+_MAKERS: dict[str, Callable[[Painter, str], _Draft | None]] = {
   "text_to_image": _text_to_image,
   "edit": _edit,
   "perception": _perception,

@@ -1,15 +1,18 @@
-"""Where numbers go: metrics.jsonl, TensorBoard events, the progress bar."""
+"""Where numbers and samples go: files, TensorBoard events, the progress bar."""
 
-import json
-import math
 import os
 import pathlib
 import time
 from collections.abc import Mapping
 
-import numpy as np
 import tensorboardX
 import tqdm
+from PIL import Image
+
+from unialign_jax.sampling import showcase
+from unialign_jax.training import lines
+
+METRICS_FILE = "metrics.jsonl"
 
 
 class Logger:
@@ -30,7 +33,9 @@ class Logger:
     if not active:
       return
     folder = pathlib.Path(workdir)
-    self._lines = (folder / "metrics.jsonl").open("a", buffering=1)
+    self._samples = folder / "samples"
+    lines.trim(folder / METRICS_FILE)
+    self._lines = (folder / METRICS_FILE).open("a", buffering=1)
     self._events = tensorboardX.SummaryWriter(str(folder))
     self._bar = tqdm.tqdm(
       total=steps,
@@ -55,20 +60,23 @@ class Logger:
       return
     line = {"step": step, "time": round(time.time(), 3)}
     for name, value in values.items():
-      # JSON has no NaN or infinity.
-      line[name] = value if math.isfinite(value) else str(value)
       self._events.add_scalar(name, value, step)
-    self._lines.write(json.dumps(line) + "\n")
+    self._lines.write(lines.encode(line | dict(values)))
 
-  def picture(self, step: int, name: str, image_HWC: np.ndarray) -> None:
-    """A uint8 picture for TensorBoard."""
-    if self._active:
-      self._events.add_image(name, image_HWC, step, dataformats="HWC")
-
-  def text(self, step: int, name: str, text: str) -> None:
-    """A text for TensorBoard."""
-    if self._active:
-      self._events.add_text(name, text, step)
+  def sample(self, step: int, shown: showcase.Shown) -> None:
+    """A grid of samples with its texts, to samples/ and TensorBoard."""
+    if not self._active:
+      return
+    self._samples.mkdir(exist_ok=True)
+    stem = self._samples / f"step_{step:08d}_{shown.name}"
+    Image.fromarray(shown.picture_HWC).save(stem.with_suffix(".png"))
+    stem.with_suffix(".txt").write_text("\n".join(shown.texts) + "\n")
+    self._events.add_image(
+      f"samples/{shown.name}", shown.picture_HWC, step, dataformats="HWC"
+    )
+    self._events.add_text(
+      f"captions/{shown.name}", "\n\n".join(shown.texts), step
+    )
 
   def progress(
     self, step: int, loss: float, seconds_per_step: float | None

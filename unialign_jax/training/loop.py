@@ -1,65 +1,44 @@
 """The training loop: batches through the step, numbers and checkpoints out.
 
 Nothing in the loop waits for the device but the metrics of the step before,
-fetched while the current one runs.
+fetched while the current one runs; and, where a checkpoint is due, those of
+the step itself: what is saved has been looked at.
 """
 
-import dataclasses
+import contextlib
 import os
 import pathlib
-import signal
 import time
-from types import FrameType
-from typing import Any
 
-import clu.metrics
 import clu.parameter_overview
 import jax
-import numpy as np
-from PIL import Image
 
 from unialign_jax import checkpoint as checkpoint_lib
 from unialign_jax import config as config_lib
-from unialign_jax.training import flops
+from unialign_jax.training import guard as guard_lib
+from unialign_jax.training import incidents
 from unialign_jax.training import logger as logger_lib
+from unialign_jax.training import meter as meter_lib
+from unialign_jax.training import records as records_lib
+from unialign_jax.training import rewinds
 from unialign_jax.training import setup
+from unialign_jax.training import starts
 from unialign_jax.training import state as state_lib
+from unialign_jax.training import stopping
+from unialign_jax.training import watchdog as watchdog_lib
 
 
-class _StopRequest:
-  """Turns the first Ctrl-C or SIGTERM into "save and stop after this step".
-
-  The second Ctrl-C interrupts at once. With several processes SIGTERM is left
-  to JAX's preemption service, which makes all of them stop at one step.
-  """
-
-  def __init__(self) -> None:
-    self.received: str | None = None
-    self._before: dict[int, Any] = {}
-
-  def __enter__(self) -> "_StopRequest":
-    alone = jax.process_count() == 1
-    for number in (signal.SIGINT, *((signal.SIGTERM,) if alone else ())):
-      self._before[number] = signal.signal(number, self._receive)
-    return self
-
-  def __exit__(self, *unused: object) -> None:
-    for number, handler in self._before.items():
-      signal.signal(number, handler)
-
-  def _receive(self, number: int, frame: FrameType | None) -> None:
-    del frame
-    self.received = signal.Signals(number).name
-    signal.signal(signal.SIGINT, signal.default_int_handler)
-
-
-def run(config: config_lib.Config, workdir: str | os.PathLike) -> int:
+def run(
+  config: config_lib.Config, workdir: str | os.PathLike, *, age: float = 0.0
+) -> int:
   """Trains to `config.train.steps`, from the latest checkpoint if there is one.
 
   Args:
     config: of the run.
-    workdir: receives config.json, checkpoints/, metrics.jsonl, events.* and
-      samples/.
+    workdir: receives config.json, checkpoints/, metrics.jsonl, goodput.jsonl,
+      events.*, samples/ and, where there is cause, incidents.jsonl,
+      rewinds.jsonl and stacks.txt.
+    age: seconds since the process was started, where they are the run's.
 
   Returns:
     The number of steps taken in all; fewer than asked for after a signal.
@@ -67,24 +46,46 @@ def run(config: config_lib.Config, workdir: str | os.PathLike) -> int:
   Raises:
     ValueError: anything that does not fit together, before compilation.
     DamagedRecordsError: too many damaged records.
+    BadStepsError: too many steps in a row without an update, or rewinds.
   """
-  parts = setup.prepare(config)
-  checkpoints = checkpoint_lib.Checkpoints(workdir, config)
-  try:
+  workdir = pathlib.Path(workdir)
+  process = jax.process_index()
+  start = starts.Start(workdir, age=age, active=process == 0)
+  with contextlib.ExitStack() as stack:
+    stack.enter_context(start.clock)
+    parts = setup.prepare(config)
+    stack.callback(parts.batches.close)
+    checkpoints = checkpoint_lib.Checkpoints(workdir, config)
+    stack.enter_context(start)
+    stack.callback(_close, checkpoints, start)
     state = _start(parts, checkpoints)
-    with (
-      _StopRequest() as stop,
+    stop = stack.enter_context(stopping.StopRequest())
+    log = stack.enter_context(
       logger_lib.Logger(
         workdir,
         first_step=int(state.step),
         steps=config.train.steps,
-        active=jax.process_index() == 0,
-      ) as log,
-    ):
-      return _train(parts, state, checkpoints, stop, log, pathlib.Path(workdir))
-  finally:
-    checkpoints.close()
-    parts.batches.close()
+        active=process == 0,
+      )
+    )
+    watchdog = stack.enter_context(
+      watchdog_lib.Watchdog(
+        workdir / watchdog_lib.file_name(process),
+        factor=config.train.watchdog_factor,
+        seconds=config.train.watchdog_seconds,
+      )
+    )
+    guard = guard_lib.Guard(
+      config.train, workdir, checkpoints, active=process == 0, tell=log.message
+    )
+    path = workdir / records_lib.file_name(process)
+    records = stack.enter_context(
+      records_lib.RecordLog(path if config.train.log_records else None)
+    )
+    training = _Training(
+      parts, checkpoints, start, stop, log, records, watchdog, guard
+    )
+    return training.run(state)
 
 
 def _start(
@@ -93,7 +94,9 @@ def _start(
   """The state to go on from; the pipeline is moved to where it belongs."""
   if checkpoints.latest_step is None:
     if other := parts.config.train.init_from:
-      checkpoint_lib.check_start(other, parts.config)
+      checkpoint_lib.check_start(
+        other, parts.config, parts.program.abstract_state
+      )
     state = parts.program.init()
     if other:
       state = checkpoint_lib.with_weights(state, other)
@@ -113,154 +116,150 @@ def _start(
   return state.replace(frozen=parts.frozen)
 
 
-def _train(
-  parts: setup.Run,
-  state: state_lib.TrainState,
-  checkpoints: checkpoint_lib.Checkpoints,
-  stop: _StopRequest,
-  log: logger_lib.Logger,
-  workdir: pathlib.Path,
-) -> int:
-  train = parts.config.train
-  meter = _Meter(parts, log)
-  step = int(state.step)
-  while step < train.steps:
-    layout = parts.batches.layout_at(step)
-    asked = time.perf_counter()
-    batch = next(parts.batches)
-    waited = time.perf_counter() - asked
-    state, metrics = parts.program.train_step(state, parts.to_devices(batch))
-    step += 1
-    meter.add(step, metrics, layout.task, layout.num_cond, waited)
-
-    is_last = step == train.steps
-    leave = is_last or bool(stop.received)
-    leave |= checkpoints.reached_preemption(step)
-    checkpoints.save(step, state, parts.batches.get_state(), force=leave)
-    if parts.showcase and (is_last or step % train.sample_every == 0):
-      _show(parts, state, step, log, workdir / "samples")
-      meter.restart()
-    if leave and not is_last:
-      log.message(
-        f"{stop.received or 'Preemption'}: saved after step {step}; the same"
-        " command continues."
-      )
-      break
-  meter.flush()
-  return step
-
-
-def _show(
-  parts: setup.Run,
-  state: state_lib.TrainState,
-  step: int,
-  log: logger_lib.Logger,
-  folder: pathlib.Path,
+def _close(
+  checkpoints: checkpoint_lib.Checkpoints, start: starts.Start
 ) -> None:
-  """Pictures and texts of the EMA weights, to samples/ and TensorBoard."""
-  for shown in parts.showcase(state.ema):
-    if jax.process_index():
-      continue
-    folder.mkdir(exist_ok=True)
-    stem = folder / f"step_{step:08d}_{shown.name}"
-    Image.fromarray(shown.picture_HWC).save(stem.with_suffix(".png"))
-    stem.with_suffix(".txt").write_text("\n".join(shown.texts) + "\n")
-    log.picture(step, f"samples/{shown.name}", shown.picture_HWC)
-    log.text(step, f"captions/{shown.name}", "\n\n".join(shown.texts))
+  with start.clock.phase("checkpoint"):
+    checkpoints.close()
 
 
-@dataclasses.dataclass
-class _Pending:
-  """A step whose metrics are still on the device."""
+class _Training:
+  """The loop: takes steps, saves, shows, and goes back after a spike."""
 
-  step: int
-  metrics: dict[str, jax.Array]
-  task: str
-  flops: float
-  waited: float  # seconds until its batch was there
-
-
-class _Meter:
-  """Averages metrics between log lines, one step behind the device."""
-
-  def __init__(self, parts: setup.Run, log: logger_lib.Logger) -> None:
-    self._parts = parts
-    self._log = log
-    self._peak = flops.peak(list(parts.program.mesh.devices.flat))
-    self._pending: _Pending | None = None
-    self._averages: dict[str, clu.metrics.Average] = {}
-    self._step_seconds: list[float] = []
-    self._work: list[float] = []
-    self._waits: list[float] = []
-    self._clock: float | None = None
-
-  def add(
+  def __init__(
     self,
-    step: int,
-    metrics: dict[str, jax.Array],
-    task: str,
-    num_cond: int,
-    waited: float,
-  ) -> None:
-    """Takes a step just dispatched; reads the one before."""
-    data, model = self._parts.config.data, self._parts.config.model
-    work = flops.train_step(
-      model,
-      batch_size=data.batch_size,
-      target_tokens=(data.latent_side // model.patch_size) ** 2,
-      num_cond=num_cond,
-      text_tokens=data.text_length,
-    )
-    self.flush()
-    self._pending = _Pending(step, metrics, task, work, waited)
+    parts: setup.Run,
+    checkpoints: checkpoint_lib.Checkpoints,
+    start: starts.Start,
+    stop: stopping.StopRequest,
+    log: logger_lib.Logger,
+    records: records_lib.RecordLog,
+    watchdog: watchdog_lib.Watchdog,
+    guard: guard_lib.Guard,
+  ):
+    self._parts = parts
+    self._records = records
+    self._checkpoints = checkpoints
+    self._start, self._clock = start, start.clock
+    self._stop = stop
+    self._log = log
+    self._watchdog = watchdog
+    self._guard = guard
+    self._meter = meter_lib.Meter(parts, log, start, watchdog, guard)
+    self._is_due = False  # a checkpoint, now or since bad steps put it off
 
-  def restart(self) -> None:
-    """The time since the last step was not a step's."""
-    self.flush()
-    self._clock = time.perf_counter()
+  def run(self, state: state_lib.TrainState) -> int:
+    """Trains from a state to the end, or to a signal; how many steps.
 
-  def flush(self) -> None:
-    """Waits for the pending step, averages it in, logs when it is time."""
-    if self._pending is None:
-      return
-    done, self._pending = self._pending, None
-    values = {k: float(v) for k, v in jax.device_get(done.metrics).items()}
-    now = time.perf_counter()
-    if self._clock is not None:  # the first step's time is compilation
-      self._step_seconds.append(now - self._clock)
-      self._work.append(done.flops)
-      self._waits.append(done.waited)
-    self._clock = now
-    named = values | {
-      f"{name}/{done.task}": values[name] for name in ("loss/flow", "loss/text")
-    }
-    for name, value in named.items():
-      average = clu.metrics.Average.from_model_output(np.float32(value))
-      before = self._averages.get(name)
-      self._averages[name] = before.merge(average) if before else average
+    Raises:
+      BadStepsError: see `run` of the module.
+    """
     train = self._parts.config.train
-    if done.step % train.log_every == 0 or done.step == train.steps:
-      self._write(done.step, values)
+    self._begin(state)
+    self._clock.started()
+    while self._step < train.steps:
+      self._take_step()
+      is_last = self._step == train.steps
+      leave = is_last or bool(self._stop.received)
+      leave |= self._checkpoints.reached_preemption(self._step)
+      self._is_due |= self._step % train.checkpoint_every == 0
+      shows = self._parts.showcase is not None and (
+        is_last or self._step % train.sample_every == 0
+      )
+      if (leave or self._is_due or shows) and not self._guard.spike:
+        self._meter.flush()
+      if self._guard.spike:
+        self._go_back()
+        continue
+      self._save(leave)
+      if shows:
+        self._show()
+      if leave and not is_last:
+        self._start.reason = self._stop.received or "Preemption"
+        self._log.message(
+          f"{self._start.reason}: saved after step {self._step}; the same"
+          " command continues."
+        )
+        return self._step
+    self._start.reason = "finished"
+    return self._step
 
-  def _write(self, step: int, latest: dict[str, float]) -> None:
-    # clu divides a float by an integer count.
-    with jax.numpy_dtype_promotion("standard"):
-      means = {name: float(a.compute()) for name, a in self._averages.items()}
-    # Counters and settings are read, not averaged.
-    means |= {k: latest[k] for k in ("skipped", "learning_rate")}
-    means["damaged_records"] = self._parts.batches.num_damaged
-    seconds = None  # of the first step nothing is known but compilation
-    if total := sum(self._step_seconds):
-      seconds = float(np.median(self._step_seconds))
-      means["seconds_per_step"] = seconds
-      batch = self._parts.config.data.batch_size
-      means["examples_per_second"] = batch / seconds
-      # At most this share of the time a device had nothing to do: it may
-      # still have been busy with the step before.
-      means["data_wait"] = sum(self._waits) / total
-      if self._peak:
-        means["mfu"] = sum(self._work) / total / self._peak
-    self._log.scalars(step, means)
-    self._log.progress(step, means["loss/total"], seconds)
-    self._averages, self._waits = {}, []
-    self._step_seconds, self._work = [], []
+  def _begin(self, state: state_lib.TrainState) -> None:
+    """Goes on from a state; the pipeline is where its checkpoint says."""
+    self._state = state
+    self._step = self._start.step = int(state.step)
+    index = self._parts.batches.next_index
+    later = self._guard.begin(
+      step=self._step,
+      skipped=int(state.skipped),
+      spikes=int(state.spikes.count),
+      index=index,
+    )
+    if later != index:
+      self._parts.batches.skip_to(later)
+      self._log.message(
+        f"After step {self._step} comes batch {later}, in place of {index}:"
+        f" {rewinds.FILE}."
+      )
+
+  def _take_step(self) -> None:
+    batches = self._parts.batches
+    index = batches.next_index
+    layout = batches.layout_at(index)
+    asked = time.perf_counter()
+    with self._clock.phase("data"):
+      batch = next(batches)
+    waited = time.perf_counter() - asked
+    if self._meter.is_busy():
+      # The devices still had the step before: nothing was lost.
+      self._clock.move(self._clock.latest, "data", self._meter.category)
+    origin = incidents.Origin(
+      index=index,
+      source=self._parts.config.data.sources[batch["source_id"][0]][0],
+      record_ids=batch["record_id"],
+    )
+    with self._clock.phase(self._meter.category), self._meter.dispatch(batch):
+      self._state, metrics = self._parts.program.train_step(
+        self._state, self._parts.to_devices(batch)
+      )
+    self._step += 1
+    self._start.step = self._step
+    self._records.add(self._step, origin)
+    self._meter.add(self._step, metrics, layout, origin, waited)
+
+  def _save(self, leave: bool) -> None:
+    """Saves where it is due; with bad steps behind it, not before a good one.
+
+    On the way out it saves in any case: no update has come of the bad steps.
+    """
+    if not leave and (not self._is_due or self._guard.in_a_row):
+      return
+    with self._clock.phase("checkpoint"), self._watchdog.paused():
+      self._checkpoints.save(
+        self._step, self._state, self._parts.batches.get_state(), force=True
+      )
+    self._is_due = False
+
+  def _go_back(self) -> None:
+    """Restores the last checkpoint, and leaves the data until a spike out."""
+    spike = self._guard.spike
+    self._meter.drop(spike.step)
+    with self._clock.phase("checkpoint"), self._watchdog.paused():
+      self._checkpoints.wait()
+      for leaf in jax.tree.leaves(self._state.durable()):
+        leaf.delete()  # to make room
+      state, position = self._checkpoints.restore(
+        self._parts.program.abstract_state
+      )
+    self._guard.went_back(spike, int(state.step))
+    self._parts.batches.set_state(position)
+    self._is_due = False
+    # Not the parts': those were donated with the state of the first step.
+    self._begin(state.replace(frozen=self._state.frozen))
+
+  def _show(self) -> None:
+    """Pictures and texts of the EMA weights."""
+    with self._clock.phase("evaluation"), self._watchdog.paused():
+      for shown in self._parts.showcase(self._state.ema):
+        self._log.sample(self._step, shown)
+    self._meter.restart()

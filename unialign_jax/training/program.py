@@ -18,6 +18,7 @@ from unialign_jax.models import mmdit
 from unialign_jax.models import t5
 from unialign_jax.training import objective as objective_lib
 from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import spikes
 from unialign_jax.training import state as state_lib
 from unialign_jax.training import step as step_lib
 
@@ -108,6 +109,7 @@ def build(
     config.diffusion,
     seed=config.seed,
     total_steps=config.train.steps,
+    spike_rule=_spike_rule(config),
   )
   return Program(
     mesh=mesh,
@@ -176,6 +178,8 @@ def abstract_batch(
   }
   if num_cond:
     fields["cond_latents"] = ((num_cond, *latents), jnp.float16)
+  if config.train.spike_window:
+    fields["source_id"] = ((), jnp.int32)
   if config.data.text_features == "stored":
     fields |= {
       "prompt_features": ((length, width), jnp.bfloat16),
@@ -190,6 +194,16 @@ def abstract_batch(
     name: jax.ShapeDtypeStruct((size, *shape), dtype, sharding=spread)
     for name, (shape, dtype) in fields.items()
   }
+
+
+def _spike_rule(config: config_lib.Config) -> spikes.Rule | None:
+  if not config.train.spike_window:
+    return None
+  return spikes.Rule(
+    window=config.train.spike_window,
+    factor=config.train.spike_factor,
+    sources=[name for name, _ in config.data.sources],
+  )
 
 
 def _text_apply(

@@ -19,7 +19,8 @@ from unialign_jax.sampling import showcase
 from unialign_jax.training import program as program_lib
 from unialign_jax.training import state as state_lib
 
-# Fields of a batch that are for accounting, not for the train step.
+# Fields of a batch that are for accounting, not for the train step; but for
+# the source where the step keeps losses of each (`train.spike_window`).
 BOOKKEEPING = ("record_id", "source_id")
 
 
@@ -36,10 +37,13 @@ class Run:
   def to_devices(self, batch: dict[str, np.ndarray]) -> dict[str, jax.Array]:
     """This host's part of a batch -> global arrays, spread over the mesh."""
     spread = jax.NamedSharding(self.program.mesh, sharding.BATCH)
+    left_out = set(BOOKKEEPING)
+    if self.config.train.spike_window:
+      left_out.remove("source_id")
     return {
       name: jax.make_array_from_process_local_data(spread, value)
       for name, value in batch.items()
-      if name not in BOOKKEEPING
+      if name not in left_out
     }
 
 

@@ -9,6 +9,7 @@ import optax
 
 from unialign_jax.models import mmdit
 from unialign_jax.training import rng
+from unialign_jax.training import spikes as spikes_lib
 
 
 @flax.struct.dataclass
@@ -28,6 +29,7 @@ class TrainState:
   ema: Any  # fp32 moving average of params
   opt_state: Any
   skipped: jax.Array  # int32 [], steps whose update was dropped as non-finite
+  spikes: spikes_lib.Spikes  # recent losses, and updates dropped as spikes
   frozen: Frozen | None = None
 
   def durable(self) -> "TrainState":
@@ -65,4 +67,5 @@ def create(
     ema=jax.tree.map(lambda p: p.astype(jnp.float32) + 0.0, params),
     opt_state=optimizer.init(params),
     skipped=jnp.zeros((), jnp.int32),
+    spikes=spikes_lib.fresh(),
   )

@@ -2,7 +2,7 @@
 
 drawn         = posterior sample, noise, times, masks   (objective.draw)
 grads         = d/dparams of flow + text + cross + intrinsic
-params        = AdamW(clip(grads)), unless something is not finite
+params        = AdamW(clip(grads)), unless something is not finite, or a spike
 ema           = decay ema + (1 - decay) params
 """
 
@@ -15,6 +15,7 @@ import optax
 
 from unialign_jax.training import objective as objective_lib
 from unialign_jax.training import optimizer as optimizer_lib
+from unialign_jax.training import spikes as spikes_lib
 from unialign_jax.training import state as state_lib
 
 Metrics = dict[str, jax.Array]
@@ -32,6 +33,7 @@ def make_train_step(
   *,
   seed: int,
   total_steps: int,
+  spike_rule: spikes_lib.Rule | None = None,
 ) -> TrainStep:
   """Builds the pure `train_step(state, batch) -> (state, metrics)`.
 
@@ -44,6 +46,8 @@ def make_train_step(
     diffusion_config: how times, masks and dropout are drawn.
     seed: `config.seed`.
     total_steps: `config.train.steps`, where a cosine schedule ends.
+    spike_rule: which losses are spikes, where any are; batches then have
+      `source_id`, [B] i32, the same everywhere.
   """
   schedule = optimizer_lib.learning_rate(optimizer_config, total_steps)
 
@@ -66,13 +70,22 @@ def make_train_step(
     grads = _zero_frozen(grads, optimizer_config.trainable)
     grad_norm = optax.tree.norm(grads)
     is_finite = jnp.isfinite(metrics["loss/total"]) & jnp.isfinite(grad_norm)
+    is_good, spikes = is_finite, state.spikes
+    if spike_rule is not None:
+      is_spike, limit, spikes = spike_rule.judge(
+        spikes,
+        batch["source_id"][0],
+        jnp.where(is_finite, metrics["loss/total"], jnp.nan),
+      )
+      is_good &= ~is_spike
+      metrics = metrics | {"spike_limit": limit}
 
     updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
     params = optax.apply_updates(state.params, updates)
     ema = _average(state.ema, params, optimizer_config.ema_decay)
 
     def keep(new: Any, old: Any) -> Any:
-      return jax.tree.map(lambda n, o: jnp.where(is_finite, n, o), new, old)
+      return jax.tree.map(lambda n, o: jnp.where(is_good, n, o), new, old)
 
     new_state = state.replace(
       step=state.step + 1,
@@ -80,11 +93,15 @@ def make_train_step(
       ema=keep(ema, state.ema),
       opt_state=keep(opt_state, state.opt_state),
       skipped=state.skipped + (1 - is_finite.astype(jnp.int32)),
+      spikes=spikes,
     )
     return new_state, metrics | {
       "grad_norm": grad_norm,
-      "learning_rate": schedule(state.step - state.skipped),
+      "learning_rate": schedule(
+        state.step - state.skipped - state.spikes.count
+      ),
       "skipped": new_state.skipped,
+      "spikes": spikes.count,
     }
 
   return train_step

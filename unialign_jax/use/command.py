@@ -11,7 +11,9 @@ from absl import flags
 from absl import logging
 
 from unialign_jax.data.sources import framing
+from unialign_jax.diffusion import flow
 from unialign_jax.use import quantise
+from unialign_jax.use import settings
 
 _INTERRUPTED = 130  # as a shell has it after Ctrl-C
 
@@ -57,6 +59,35 @@ def define_model(
       "tokenizer", "", "Folder or hub id of its tokenizer."
     ),
     "image": flags.DEFINE_string("vae", "", "Folder or hub id of the VAE."),
+  }
+  return lambda: {key: holder.value for key, holder in holders.items()}
+
+
+def define_image_settings() -> Callable[[], dict[str, Any]]:
+  """Defines the flags of the image sampler, for `settings.changed`.
+
+  Returns:
+    What gives the settings by name once flags are parsed; None where a flag
+    is not given.
+  """
+  number, whole, choice = (
+    flags.DEFINE_float,
+    flags.DEFINE_integer,
+    flags.DEFINE_enum,
+  )
+  holders = {
+    "size": whole("size", None, "Side in pixels.", 1),
+    "steps": whole("steps", None, "Of the solver.", 1),
+    "guidance": number("guidance", None, "Scale, 1 for none."),
+    "shift": number("shift", None, "Of the times, 1 for none."),
+    "preset": choice(
+      "preset", None, list(settings.PRESETS), "Solver and steps together."
+    ),
+    "solver": choice("solver", None, list(flow.SOLVERS), "Of the flow."),
+    "guidance_rescale": number("guidance_rescale", None, "0 to 1."),
+    "image_guidance": number(
+      "image_guidance", None, "Scale towards the condition images."
+    ),
   }
   return lambda: {key: holder.value for key, holder in holders.items()}
 

@@ -10,6 +10,12 @@ import pathlib
 
 import jax
 
+# What a program must have, at least, to be kept.
+_LEAST = (
+  ("jax_persistent_cache_min_compile_time_secs", 0.0),
+  ("jax_persistent_cache_min_entry_size_bytes", -1),
+)
+
 
 def folder() -> pathlib.Path:
   """Where compiled functions go by default."""
@@ -17,7 +23,18 @@ def folder() -> pathlib.Path:
   return pathlib.Path(base) / "unialign_jax" / "compiled"
 
 
-def enable() -> None:
-  """Turns the cache on, where nobody has chosen a folder before."""
+def enable(default: pathlib.Path | None = None) -> None:
+  """Turns the cache on, where nobody has chosen a folder before.
+
+  Everything is kept, not only what takes long: of several hundred programs
+  of a second each there is a long wait, too.
+
+  Args:
+    default: another folder than `folder()`.
+  """
   if jax.config.jax_compilation_cache_dir is None:
-    jax.config.update("jax_compilation_cache_dir", str(folder()))
+    where = str((default or folder()).absolute())
+    jax.config.update("jax_compilation_cache_dir", where)
+  for name, least in _LEAST:
+    if name.upper() not in os.environ:
+      jax.config.update(name, least)

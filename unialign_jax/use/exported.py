@@ -5,7 +5,6 @@ folder for Dual Diffusion holds none.
 """
 
 import dataclasses
-import json
 import os
 from collections.abc import Mapping
 from typing import Any
@@ -71,7 +70,7 @@ def load_network(
   """
   found = hub.weights(path, "transformer", stem=_STEM)
   stored = tensors.Tensors(found, _STEM)
-  described = json.loads((found / "config.json").read_text())
+  described = tensors.read_json(found / "config.json")
   if dtype is None:
     is_whole = stored["context_embedder.bias"].dtype.itemsize == 4
     dtype = "float32" if is_whole else "bfloat16"
@@ -85,13 +84,13 @@ def describe(path: str | os.PathLike) -> Described:
   root = hub.folder(path, files=(_INDEX, "transformer/config.json"))
   index = {}
   if (root / _INDEX).exists():
-    index = json.loads((root / _INDEX).read_text())
+    index = tensors.read_json(root / _INDEX)
   defaults = config_lib.load_file("base.py")
   sample = defaults.sample.to_dict()
   sample |= {key: index[key] for key in _SETTINGS if key in index}
   if index:
     scheduler = hub.folder(path, "scheduler", files=("scheduler_config.json",))
-    read = json.loads((scheduler / "scheduler_config.json").read_text())
+    read = tensors.read_json(scheduler / "scheduler_config.json")
     sample["shift"] = read["shift"]
   return Described(
     resolution=index.get("resolution", defaults.data.resolution),

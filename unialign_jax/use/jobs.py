@@ -4,10 +4,11 @@ A JSON line holds the fields of a task and nothing else; pictures are named
 relative to the file.
 """
 
-import json
 import pathlib
 from collections.abc import Collection
 from typing import Any
+
+from unialign_jax import strict_json
 
 # Decoded by what is in the file; these are the names that a folder is read by.
 _SUFFIXES = (
@@ -29,7 +30,7 @@ def read_jsonl(path: str, fields: Collection[str]) -> list[dict[str, Any]]:
   rows, problems = [], []
   for number, line in enumerate(read_lines(path), start=1):
     try:
-      row = json.loads(line)
+      row = strict_json.document(line)
     except ValueError as error:
       problems.append(f"line {number}: no JSON ({error})")
       continue

@@ -1,5 +1,6 @@
 """Results on disk: each whole or not there, with the settings that made it."""
 
+import io
 import json
 import os
 import pathlib
@@ -16,11 +17,18 @@ def save_png(
   path: pathlib.Path, image: Image.Image, made_by: Mapping[str, Any]
 ) -> None:
   """Writes a picture with what made it in its metadata."""
+  part = path.with_name(f".{path.name}.part")
+  part.write_bytes(png(image, made_by))
+  part.replace(path)
+
+
+def png(image: Image.Image, made_by: Mapping[str, Any]) -> bytes:
+  """A PNG with what made it in its metadata."""
   metadata = PngImagePlugin.PngInfo()
   metadata.add_itxt(_KEY, json.dumps(made_by, ensure_ascii=False))
-  part = path.with_name(f".{path.name}.part")
-  image.save(part, "PNG", pnginfo=metadata)
-  part.replace(path)
+  encoded = io.BytesIO()
+  image.save(encoded, "PNG", pnginfo=metadata)
+  return encoded.getvalue()
 
 
 def read_png(path: str | os.PathLike) -> dict[str, Any]:

@@ -31,7 +31,7 @@ def square(picture: Picture, side: int, policy: str) -> np.ndarray:
     ValueError: nothing of the kind, a file that cannot be read, a damaged or
       too large picture (`pictures.PictureError`), or an unknown policy.
   """
-  (framed,) = framing.frame([_pixels(picture)], side, policy)
+  (framed,) = framing.frame([pixels(picture)], side, policy)
   return framed
 
 
@@ -55,7 +55,12 @@ def latents(
   return mean_BHWC.reshape(len(rows), -1, *mean_BHWC.shape[1:])
 
 
-def _pixels(picture: Picture) -> np.ndarray:
+def pixels(picture: Picture) -> np.ndarray:
+  """The picture as it is meant to be seen, uint8 [H, W, 3].
+
+  Raises:
+    ValueError: as `square`, but for the policy.
+  """
   if isinstance(picture, np.ndarray):
     if picture.dtype != np.uint8 or picture.shape[2:] != (3,):
       raise ValueError(

@@ -40,6 +40,23 @@ class Writing:
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
+class Written:
+  """A text, and how it came about.
+
+  Attributes:
+    text: the caption or answer.
+    ids: its tokens, without EOS.
+    num_given: tokens of the question before it.
+    is_complete: False where the room was full before an EOS was written.
+  """
+
+  text: str
+  ids: tuple[int, ...]
+  num_given: int
+  is_complete: bool
+
+
+@dataclasses.dataclass(frozen=True, kw_only=True)
 class Shown:
   """A picture on its way: after `step` of `steps` steps of the solver."""
 

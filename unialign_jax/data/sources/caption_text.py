@@ -1,10 +1,10 @@
 """Captions out of text files, JSON objects and rows of tables."""
 
-import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
 
+from unialign_jax import strict_json
 from unialign_jax.data.sources import rejection
 
 # Where a caption is looked for, in this order.
@@ -28,7 +28,7 @@ def from_json(data: bytes, keys: Sequence[str] = KEYS) -> str:
   """
   text = _decoded(data)
   try:
-    fields = json.loads(text)
+    fields = strict_json.row(text)
   except ValueError as e:
     raise rejection.Rejection("damaged json", str(e)) from e
   if not isinstance(fields, dict):

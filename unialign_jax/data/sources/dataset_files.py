@@ -17,7 +17,10 @@ from typing import BinaryIO
 
 from etils import epath
 
+from unialign_jax.data.sources import rejection
+
 _OPEN_THREADS = 16
+MAX_FILE_BYTES = 2**29  # of a picture or a caption
 
 
 def walk(root: str | os.PathLike) -> Iterator[str]:
@@ -69,6 +72,25 @@ def stems(paths: Sequence[epath.Path]) -> list[str]:
   ]
 
 
+def read_file(path: epath.Path) -> bytes:
+  """The contents of a picture or of a caption.
+
+  Raises:
+    FileNotFoundError: there is no plain file; a pipe would never end.
+    Rejection: more than `MAX_FILE_BYTES`.
+  """
+  # epath takes a pipe for a file.
+  if _is_local(path) and not os.path.isfile(path):
+    raise FileNotFoundError(path)
+  with path.open("rb") as file:
+    data = file.read(MAX_FILE_BYTES + 1)
+  if len(data) > MAX_FILE_BYTES:
+    raise rejection.Rejection(
+      "too large", f"{path}, expected at most {MAX_FILE_BYTES} bytes"
+    )
+  return data
+
+
 class LazyFile:
   """A file that opens at the first read and pickles as its path.
 
@@ -113,6 +135,10 @@ def in_threads(
   """Maps in threads: opening many files mostly waits for the storage."""
   with futures.ThreadPoolExecutor(_OPEN_THREADS) as executor:
     return list(executor.map(function, arguments))
+
+
+def _is_local(path: epath.Path) -> bool:
+  return "://" not in os.fspath(path)
 
 
 def _without_protocol(path: str | os.PathLike) -> str:

@@ -1,5 +1,7 @@
 """A source with its pictures decoded and framed: what precompute reads."""
 
+import dataclasses
+
 from unialign_jax.data import sample as sample_lib
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import framing
@@ -34,7 +36,11 @@ class Decoded:
     """Sample `index`, or why there is none."""
     raw = self._source[index]
     if isinstance(raw, base.Rejected):
+      if _not_utf8(raw):
+        return _rejected(raw, raw.reason, raw.detail)
       return raw
+    if name := _not_utf8(raw):
+      return _rejected(raw, "not UTF-8", f"{name}: {getattr(raw, name)!a}")
     if not raw.caption.strip():
       return _rejected(
         raw,
@@ -84,7 +90,24 @@ def _decode_all(raw: base.Raw) -> list:
   return images
 
 
-def _rejected(raw: base.Raw, reason: str, detail: str) -> base.Rejected:
+def _not_utf8(raw: base.Item) -> str:
+  """The first text that neither records nor tokenizers can hold, or ""."""
+  for field in dataclasses.fields(raw):
+    value = getattr(raw, field.name)
+    if isinstance(value, str) and value != _printable(value):
+      return field.name
+  return ""
+
+
+def _printable(text: str) -> str:
+  """Bytes passed through, and halves of characters, as escapes."""
+  return text.encode(errors="backslashreplace").decode()
+
+
+def _rejected(raw: base.Item, reason: str, detail: str) -> base.Rejected:
   return base.Rejected(
-    key=raw.key, source=raw.source, reason=reason, detail=detail
+    key=_printable(raw.key),
+    source=_printable(raw.source),
+    reason=reason,
+    detail=_printable(detail),
   )

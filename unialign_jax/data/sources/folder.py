@@ -13,6 +13,7 @@ from etils import epath
 
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import caption_text
+from unialign_jax.data.sources import dataset_files
 from unialign_jax.data.sources import folder_index
 from unialign_jax.data.sources import rejection
 
@@ -116,6 +117,6 @@ class Folder:
 
   def _read(self, path: str) -> bytes:
     try:
-      return (self._root / path).read_bytes()
+      return dataset_files.read_file(self._root / path)
     except FileNotFoundError as e:
       raise rejection.Rejection("missing file", path) from e

@@ -218,13 +218,13 @@ def _csv(path: epath.Path, keys: Sequence[str]) -> _Rows:
   # Bytes that are no UTF-8 are passed through to fail in their own line.
   text = path.read_bytes().decode("utf-8-sig", errors="surrogateescape")
   table = csv.DictReader(io.StringIO(text, newline=""), strict=True)
-  columns = table.fieldnames or ()
-  if "file_name" not in columns or not set(keys) & set(columns):
-    raise base.SourceError(
-      f"{path}: got columns {list(columns)}, expected file_name and"
-      f" {' or '.join(keys)}; set text_key"
-    )
   try:
+    columns = table.fieldnames or ()
+    if "file_name" not in columns or not set(keys) & set(columns):
+      raise base.SourceError(
+        f"{path}: got columns {list(columns)}, expected file_name and"
+        f" {' or '.join(keys)}; set text_key"
+      )
     for fields in table:
       # Cells beyond the last column, or too few of them.
       if None in fields or None in fields.values():

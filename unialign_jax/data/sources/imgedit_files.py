@@ -6,7 +6,6 @@ Both as found in the published files by others; the form of a grade is not
 documented: a number, or several, or a text with numbers in it.
 """
 
-import json
 import os
 import re
 from collections.abc import Iterator
@@ -14,6 +13,7 @@ from typing import Any
 
 from etils import epath
 
+from unialign_jax import strict_json
 from unialign_jax.data.sources import base
 
 SCORES = "all_dataset_gpt_score.json"
@@ -75,7 +75,7 @@ class Grades:
   def __init__(self, root: str | os.PathLike):
     path = epath.Path(root) / SCORES
     try:
-      grades = json.loads(path.read_bytes())
+      grades = strict_json.row(path.read_bytes())
     except (OSError, ValueError) as e:
       raise base.SourceError(
         f"{path}: got {e}, expected the grades of all samples as JSON;"

@@ -14,11 +14,13 @@ from typing import Any
 import numpy as np
 from etils import epath
 
+from unialign_jax import strict_json
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import dataset_files
 
 _BOM = b"\xef\xbb\xbf"
 _SPACE = " \t\r\n"
+MAX_LINE_BYTES = 2**26  # pictures may be in there; beyond it is no line
 
 
 class Rows:
@@ -51,7 +53,7 @@ class Rows:
       raise IndexError(f"{self.path}: got row {index} of {len(self)}")
     start, stop = int(self._starts[index]), int(self._stops[index])
     try:
-      row = json.loads(self._file.read(start, stop - start))
+      row = strict_json.row(self._file.read(start, stop - start))
     except ValueError as e:  # includes text that is not UTF-8
       raise ValueError(f"{self._place(index)}: {e}") from e
     if not isinstance(row, dict):
@@ -71,7 +73,7 @@ class Lines(Rows):
     path: Of the file.
 
   Raises:
-    SourceError: no such file.
+    SourceError: no such file, or one without line breaks.
   """
 
   _unit = "line"
@@ -81,7 +83,13 @@ class Lines(Rows):
     starts, stops, numbers = (array.array("q") for _ in range(3))
     position = 0
     with path.open("rb") as file:
-      for number, line in enumerate(file, 1):
+      lines = iter(lambda: file.readline(MAX_LINE_BYTES + 1), b"")
+      for number, line in enumerate(lines, 1):
+        if len(line) > MAX_LINE_BYTES:
+          raise base.SourceError(
+            f"{path} line {number}: got more than {MAX_LINE_BYTES} bytes,"
+            " expected one JSON object a line; is it a file of lines?"
+          )
         if line.strip():
           starts.append(position)
           stops.append(position + len(line))
@@ -113,7 +121,7 @@ class List(Rows):
     text = path.read_bytes().decode("latin-1")
     try:
       spans = _spans(text)
-    except ValueError as e:
+    except (ValueError, RecursionError) as e:
       raise base.SourceError(
         f"{path}: got {e}, expected one JSON list of objects; the file is"
         " damaged or cut off, get it again"

@@ -16,6 +16,11 @@ from unialign_jax.data.sources import dataset_files
 
 # Read in small batches: Arrow cannot hold over 2 GiB of pictures in one.
 _BATCH_ROWS = 64
+# Pictures do not shrink and texts shrink some tenfold; runs of equal values
+# shrink a million times.
+_MAX_EXPANSION = 100
+_ALWAYS_FITS = 2**28  # bytes, however small the file
+_COLUMN_ROWS = 2**14  # of texts and numbers
 
 
 def find(
@@ -106,8 +111,11 @@ class Rows:
       self._group = None  # frees it before the next one is read
       self._group = (group, self._read(group))
     offset = index - int(self._group_starts[group])
-    row = self._group[1].slice(offset, 1).to_pylist()[0]
-    return {name: row.get(name) for name in self._columns + self._optional}
+    row = self._group[1].slice(offset, 1)
+    return {
+      name: values(row[name])[0] if name in row.column_names else None
+      for name in self._columns + self._optional
+    }
 
   def name(self, index: int) -> str:
     """Where a row is from: the file's stem and the row in the file."""
@@ -140,16 +148,16 @@ class Rows:
     _check_columns(file, (head,), names)
     with file.path.open("rb") as handle:
       parquet = _parquet(file, handle)
-      table = _reading(file, lambda: parquet.read(columns=[name]))
+      table = _table(file, parquet, None, [name], _COLUMN_ROWS)
     if not table.num_columns:
       raise base.SourceError(
         f"{file.path}: got no field {name!r}, expected it in column {head!r};"
         " check that these are the files of this data set"
       )
-    values = table[head]
+    column = table[head]
     for field in fields:
-      values = pc.struct_field(values, field)
-    return values.to_pylist()
+      column = pc.struct_field(column, field)
+    return values(column)
 
   def _group_of(self, index: int) -> int:
     if not 0 <= index < len(self):
@@ -161,16 +169,10 @@ class Rows:
     number = int(self._group_files[group])
     parquet = self._parquet_of(number)
     names = set(self._columns + self._optional) & set(self._names[number])
-
-    def read() -> pa.Table:
-      batches = parquet.iter_batches(
-        batch_size=_BATCH_ROWS,
-        row_groups=[group - int(self._file_groups[number])],
-        columns=sorted(names),
-      )
-      return pa.Table.from_batches(list(batches))
-
-    return _reading(self._files[number], read)
+    groups = [group - int(self._file_groups[number])]
+    return _table(
+      self._files[number], parquet, groups, sorted(names), _BATCH_ROWS
+    )
 
   def _parquet_of(self, number: int) -> pq.ParquetFile:
     """Opens a file and closes the one before; anew in a forked process."""
@@ -184,6 +186,65 @@ class Rows:
 
   def __getstate__(self) -> dict[str, Any]:
     return self.__dict__ | {"_open": None, "_group": None}
+
+
+def values(column: pa.ChunkedArray) -> list[Any]:
+  """A column as Python values.
+
+  Bytes of a text that are no UTF-8 are passed through (surrogateescape), to be
+  rejected with their own row.
+  """
+  try:
+    return column.to_pylist()
+  except UnicodeDecodeError:
+    return [_value(scalar) for scalar in column]
+
+
+def _value(scalar: pa.Scalar) -> Any:
+  if not scalar.is_valid:
+    return None
+  if isinstance(scalar, pa.StringScalar | pa.LargeStringScalar):
+    return scalar.as_buffer().to_pybytes().decode("utf-8", "surrogateescape")
+  if isinstance(scalar, pa.StructScalar):
+    return {name: _value(scalar[name]) for name in scalar}
+  if isinstance(scalar, pa.ListScalar):  # the larger ones are subclasses
+    return [_value(each) for each in scalar.values]
+  if isinstance(scalar, pa.DictionaryScalar):
+    return _value(scalar.value)
+  return scalar.as_py()
+
+
+def _table(
+  file: dataset_files.LazyFile,
+  parquet: pq.ParquetFile,
+  groups: Sequence[int] | None,
+  columns: Sequence[str],
+  batch_rows: int,
+) -> pa.Table:
+  """Some columns of some row groups, as far as they fit what the file has."""
+  limit = max(_ALWAYS_FITS, _MAX_EXPANSION * file.path.stat().length)
+  metadata = parquet.metadata
+
+  def read() -> pa.Table:
+    asked = range(metadata.num_row_groups) if groups is None else groups
+    size = sum(metadata.row_group(n).total_byte_size for n in asked)
+    batches = []
+    if size <= limit:
+      size = 0  # so far only what the file says
+      for batch in parquet.iter_batches(
+        batch_size=batch_rows, row_groups=asked, columns=columns
+      ):
+        batches.append(batch)
+        size += batch.nbytes
+        if size > limit:
+          break
+    if size > limit:
+      raise pa.ArrowInvalid(f"over {limit} bytes out of so small a file")
+    if not (batches or metadata.num_rows):
+      return parquet.read(columns=columns)
+    return pa.Table.from_batches(batches)
+
+  return _reading(file, read)
 
 
 def _footer(file: dataset_files.LazyFile) -> tuple[list[int], list[str]]:
@@ -203,7 +264,8 @@ def _reading(file: dataset_files.LazyFile, read: Any) -> Any:
   """What `read` returns; Arrow's errors name the file."""
   try:
     return read()
-  except (pa.ArrowException, OSError) as e:
+  # Arrow raises plain ones too, for numbers of a footer that make no sense.
+  except (pa.ArrowException, OSError, ValueError, ArithmeticError) as e:
     raise base.SourceError(
       f"{file.path}: got {e}, expected a whole parquet file; download it"
       " again (a file of some 130 bytes is a Git LFS pointer: `git lfs pull`)"

@@ -191,7 +191,8 @@ def at_least(scores: Mapping[str, float], least: Mapping[str, float]) -> None:
     Rejection: a score is missing or too low.
   """
   for name, bound in least.items():
-    if bound and (scores.get(name) is None or scores[name] < bound):
+    score = scores.get(name)
+    if bound and not (score is not None and score >= bound):  # NaN is neither
       raise rejection.Rejection(
         f"filtered: {name}",
         f"got {scores.get(name)}, expected at least {bound}",

@@ -1,21 +1,18 @@
 """Width and height of an encoded picture, from its header alone."""
 
-import io
 from collections.abc import Iterable
 
-from PIL import Image
-
 from unialign_jax.data.sources import base
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.data.sources import rejection
 
 
 def read(picture: base.Picture) -> tuple[int, int] | None:
-  """Width and height in pixels before rotation; None: not a known format."""
+  """Width and height in pixels before rotation; None: not to be decoded."""
   try:
-    with Image.open(io.BytesIO(picture.data)) as image:
+    with picture_files.open_header(picture.data) as image:
       return image.size
-  # The decoder gives the exact reason later.
-  except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
+  except picture_files.PictureError:  # the decoder gives the reason later
     return None
 
 

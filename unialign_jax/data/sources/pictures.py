@@ -10,10 +10,15 @@ from PIL import ImageOps
 from unialign_jax.data.sources import base
 
 # What data sets hold. Of the rest, some decoders start other programs (EPS).
-_FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
+FORMATS = ("JPEG", "PNG", "WEBP", "GIF", "BMP", "TIFF", "PPM")
 _SIXTEEN_BIT = ("I;16", "I;16L", "I;16B", "I;16N", "I")
 # 8192 x 8192: beyond every data set, and 200 MB as RGB.
 MAX_IMAGE_PIXELS = 2**26
+# A JPEG may go over its pixels any number of times, at 20 bytes a time;
+# encoders do so 10 times or less.
+_MAX_SCANNED = 2**31
+_START_OF_SCAN = b"\xff\xda"
+_STRIP_PIXELS = 2**20  # converted at a time: whole copies would add up
 
 
 class PictureError(ValueError):
@@ -51,17 +56,24 @@ def decode(picture: base.Picture, max_pixels: int | None = None) -> np.ndarray:
     PictureError: "unknown picture format", "too large", "truncated picture",
       "damaged picture", "unknown picture mode" or "box outside".
   """
-  limit = MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
-  with _open(picture.data, limit) as image:
+  with open_header(picture.data, max_pixels) as image:
+    _check_work(image, picture.data)
     _load(image)
     _turn(image)
     pixels = _rgb(image)
   return pixels if picture.box is None else _crop(pixels, picture.box)
 
 
-def _open(data: bytes, max_pixels: int) -> Image.Image:
+def open_header(data: bytes, max_pixels: int | None = None) -> Image.Image:
+  """A picture of which only the header was read.
+
+  Raises:
+    PictureError: "unknown picture format", "too large", "truncated picture"
+      or "damaged picture".
+  """
+  limit = MAX_IMAGE_PIXELS if max_pixels is None else max_pixels
   try:
-    image = Image.open(io.BytesIO(data), formats=_FORMATS)
+    image = Image.open(io.BytesIO(data), formats=FORMATS)
   except (Image.DecompressionBombError, Image.DecompressionBombWarning) as e:
     raise PictureError("too large", str(e)) from e
   except Image.UnidentifiedImageError:
@@ -70,12 +82,27 @@ def _open(data: bytes, max_pixels: int) -> Image.Image:
     ) from None
   except Exception as e:  # Pillow raises nearly anything on damaged files
     raise _damaged(e) from e
-  if image.width * image.height > max_pixels:
+  if image.width * image.height > limit:
     raise PictureError(
       "too large",
-      f"{image.width} x {image.height} pixels, expected at most {max_pixels}",
+      f"{image.width} x {image.height} pixels, expected at most {limit}",
     )
   return image
+
+
+def _check_work(image: Image.Image, data: bytes) -> None:
+  """Refuses what is small to store and long to decode."""
+  if any(tile[0] == "bmp_rle" for tile in image.tile):
+    # Four bytes skip 255 lines, each of any length, in interpreted code.
+    raise PictureError("unknown picture format", "BMP with run lengths")
+  if image.format in ("JPEG", "MPO"):
+    scans = data.count(_START_OF_SCAN)
+    if scans * image.width * image.height > _MAX_SCANNED:
+      raise PictureError(
+        "too large",
+        f"{scans} scans of {image.width} x {image.height} pixels, expected at"
+        f" most {_MAX_SCANNED} pixels in all",
+      )
 
 
 def _load(image: Image.Image) -> None:
@@ -103,6 +130,16 @@ def _turn(image: Image.Image) -> None:
 
 
 def _rgb(image: Image.Image) -> np.ndarray:
+  pixels = np.empty((image.height, image.width, 3), np.uint8)
+  rows = max(1, _STRIP_PIXELS // image.width)
+  for top in range(0, image.height, rows):
+    bottom = min(top + rows, image.height)
+    strip = image.crop((0, top, image.width, bottom))
+    pixels[top:bottom] = _rgb_of_strip(strip)
+  return pixels
+
+
+def _rgb_of_strip(image: Image.Image) -> np.ndarray:
   if image.mode in _SIXTEEN_BIT:
     grey = _eight_bits(np.asarray(image))
     return np.repeat(grey[..., None], 3, axis=-1)

@@ -3,6 +3,7 @@
 import dataclasses
 import os
 import posixpath
+import re
 import tarfile
 from collections.abc import Iterator
 from collections.abc import Mapping
@@ -14,6 +15,18 @@ from etils import epath
 
 from unialign_jax.data.sources import base
 
+# Of an extended header, of which tarfile would read whatever size it claims.
+_MAX_HEADER = 2**16
+# More than a file name has; tarfile takes quadratic time over them.
+_DIGITS = re.compile(rb"\d{300}")
+# What tarfile raises on damaged headers: it recurses for each extended one.
+_DAMAGE = (
+  tarfile.TarError,
+  ValueError,
+  ArithmeticError,
+  LookupError,
+  RecursionError,
+)
 _DUPLICATE = "duplicate stem"
 _TRUNCATED = "truncated tar"
 
@@ -53,8 +66,8 @@ def read(path: epath.Path) -> Index:
     length = file.seek(0, os.SEEK_END)
     file.seek(0)
     try:
-      tar = tarfile.TarFile(fileobj=file)
-    except (tarfile.TarError, ValueError) as e:
+      tar = tarfile.TarFile(fileobj=_Headers(file))
+    except _DAMAGE as e:
       raise base.SourceError(
         f"{path}: got {length} bytes that begin with no tar header ({e}),"
         " expected an uncompressed tar; download it again"
@@ -69,7 +82,7 @@ def read(path: epath.Path) -> Index:
         if info.isreg() and not info.issparse():
           members.append(_member(info, length))
       problem = _end_problem(path, file, tar.offset)
-    except (tarfile.TarError, ValueError) as e:
+    except _DAMAGE as e:
       problem = str(e)
   if problem:
     logging.warning(
@@ -80,6 +93,31 @@ def read(path: epath.Path) -> Index:
       problem,
     )
   return Index(members, bool(problem))
+
+
+class _Headers:
+  """A file of which only short pieces are read.
+
+  Args:
+    file: Of a tar.
+  """
+
+  name = None
+  mode = "rb"
+
+  def __init__(self, file: BinaryIO):
+    self._file = file
+    self.seek = file.seek
+    self.tell = file.tell
+
+  def read(self, size: int) -> bytes:
+    """Reads a header; ReadError where it cannot be one."""
+    if size > _MAX_HEADER:
+      raise tarfile.ReadError(f"a header of {size} bytes")
+    data = self._file.read(size)
+    if _DIGITS.search(data):
+      raise tarfile.ReadError("a header of digits")
+    return data
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)

@@ -209,13 +209,14 @@ class Tree:
 
     Raises:
       KeyError: there is none, or the path leads out of the folder.
+      Rejection: it is too large to be a picture.
       SourceError: several tars have it.
     """
     name = posixpath.normpath(relative_path)
     if name.startswith(("/", "../")) or name in (".", "..") or "\0" in name:
       raise KeyError(relative_path)
     try:
-      return (self._root / name).read_bytes()
+      return dataset_files.read_file(self._root / name)
     except (FileNotFoundError, IsADirectoryError, NotADirectoryError):
       return self._read_member(relative_path, name)
 

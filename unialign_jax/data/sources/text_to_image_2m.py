@@ -5,12 +5,12 @@ Layout: `data_512_2M/data_*.tar` and `data_1024_10K/data_*.tar`, members
 `caption`. The two folders are never mixed.
 """
 
-import json
 import os
 from collections.abc import Mapping
 
 from etils import epath
 
+from unialign_jax import strict_json
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import captioned_tars
 from unialign_jax.data.sources import rejection
@@ -50,7 +50,7 @@ def open_source(
 def _caption(members: Mapping[str, bytes]) -> str:
   data = captioned_tars.member(members, "json")
   try:
-    fields = json.loads(data)
+    fields = strict_json.row(data)
   except ValueError as e:  # includes text that is not UTF-8
     raise rejection.Rejection("damaged json", str(e)) from e
   if not isinstance(fields, dict):

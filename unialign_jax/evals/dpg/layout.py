@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from etils import epath
 from PIL import Image
 
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals import benchmark
 from unialign_jax.features import files
 
@@ -59,7 +60,9 @@ def finish(out: pathlib.Path, items: Iterable[str], samples: int) -> None:
     newest = max(path.stat().st_mtime_ns for path in paths)
     if place.exists() and place.stat().st_mtime_ns >= newest:
       continue
-    canvas = _assembled(item, [Image.open(path) for path in paths])
+    canvas = _assembled(
+      item, [Image.open(path, formats=picture_files.FORMATS) for path in paths]
+    )
     with files.written(epath.Path(place)) as name:
       canvas.save(name, "PNG")
 
@@ -99,7 +102,7 @@ def crop(
     ValueError: the file is no picture.
   """
   try:
-    picture = Image.open(path).convert("RGB")
+    picture = Image.open(path, formats=picture_files.FORMATS).convert("RGB")
   except OSError as error:
     raise ValueError(
       f"{path}: got no picture ({error}); remove it and make it again"

@@ -66,7 +66,7 @@ class Transformers:
       )
       self._tokenizer = transformers.AutoTokenizer.from_pretrained(name)
       model = transformers.AutoModelForVisualQuestionAnswering.from_pretrained(
-        name, dtype=self._torch.float32
+        name, dtype=self._torch.float32, use_safetensors=True
       )
     except (ImportError, OSError, ValueError) as error:
       raise ValueError(

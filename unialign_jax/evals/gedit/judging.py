@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals.gedit import dataset
 from unialign_jax.evals.gedit import layout
 from unialign_jax.evals.gedit import scores
@@ -75,7 +76,7 @@ def _both(out: pathlib.Path, item: dataset.Item) -> list[Image.Image]:
 
 def _open(path: pathlib.Path) -> Image.Image:
   try:
-    with Image.open(path) as picture:
+    with Image.open(path, formats=picture_files.FORMATS) as picture:
       return picture.convert("RGB")
   except OSError as error:
     raise ValueError(

@@ -62,7 +62,7 @@ class Clip:
       )
       self._tokenizer = transformers.AutoTokenizer.from_pretrained(name)
       model = transformers.CLIPModel.from_pretrained(
-        name, dtype=self._torch.float32
+        name, dtype=self._torch.float32, use_safetensors=True
       )
     except (ImportError, OSError, ValueError) as error:
       raise ValueError(

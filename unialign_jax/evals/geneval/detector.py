@@ -73,7 +73,9 @@ class Transformers:
       self._processor = transformers.AutoImageProcessor.from_pretrained(
         name, backend="pil"
       )
-      model = auto.from_pretrained(name, dtype=self._torch.float32)
+      model = auto.from_pretrained(
+        name, dtype=self._torch.float32, use_safetensors=True
+      )
     except (ImportError, OSError, ValueError) as error:
       raise ValueError(
         f"--set detector={name}: cannot be loaded ({error}); expected a folder"

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from etils import epath
 from PIL import Image
 
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals import benchmark
 from unialign_jax.evals.geneval import prompts
 from unialign_jax.features import files
@@ -67,7 +68,10 @@ def finish(
 
 
 def _side_by_side(paths: Sequence[pathlib.Path]) -> Image.Image:
-  pictures = [Image.open(path).convert("RGB") for path in paths]
+  pictures = [
+    Image.open(path, formats=picture_files.FORMATS).convert("RGB")
+    for path in paths
+  ]
   width = sum(picture.width for picture in pictures)
   canvas = Image.new("RGB", (width, max(p.height for p in pictures)))
   left = 0

@@ -15,6 +15,7 @@ from PIL import Image
 from PIL import ImageOps
 
 from unialign_jax import strict_json
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals.geneval import colors as colors_lib
 from unialign_jax.evals.geneval import detector as detector_lib
 from unialign_jax.evals.geneval import layout
@@ -119,7 +120,7 @@ def _look(
 
 def _open(path: pathlib.Path, data: bytes) -> Image.Image:
   try:
-    picture = Image.open(io.BytesIO(data))
+    picture = Image.open(io.BytesIO(data), formats=picture_files.FORMATS)
     return ImageOps.exif_transpose(picture).convert("RGB")
   except OSError as error:
     raise ValueError(

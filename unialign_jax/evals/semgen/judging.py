@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from PIL import Image
 
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals.judge import asking
 from unialign_jax.evals.judge import judge as judge_lib
 from unialign_jax.evals.judge import ledger as ledger_lib
@@ -71,7 +72,7 @@ def _absence(path: pathlib.Path) -> str | None:
   if not path.exists():
     return samples_lib.MISSING
   try:
-    with Image.open(path) as image:
+    with Image.open(path, formats=picture_files.FORMATS) as image:
       image.load()
   except (OSError, ValueError, SyntaxError, Image.DecompressionBombError):
     return UNREADABLE

@@ -6,6 +6,7 @@ from PIL import Image
 
 from unialign_jax.data.sources import base
 from unialign_jax.data.sources import pictures
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals.semgen import dataset
 
 SIDE = 512  # pixels of a source; also of a picture, where a model makes that
@@ -36,5 +37,5 @@ def squashed(photograph: pathlib.Path) -> Image.Image:
 
 def read(path: pathlib.Path) -> Image.Image:
   """A picture of the folder, RGB."""
-  with Image.open(path) as image:
+  with Image.open(path, formats=picture_files.FORMATS) as image:
     return image.convert("RGB")

@@ -20,6 +20,7 @@ import tqdm
 from etils import epath
 from PIL import Image
 
+from unialign_jax.data.sources import pictures as picture_files
 from unialign_jax.evals.semgen.building import pool
 from unialign_jax.features import files
 
@@ -251,7 +252,7 @@ def _chunk(
 def _encoded(encoder: Encoder, batch: Sequence[pool.Candidate]) -> Any:
   images = []
   for one in batch:
-    with Image.open(one.path) as image:
+    with Image.open(one.path, formats=picture_files.FORMATS) as image:
       images.append(image.convert("RGB"))
   return encoder.encode(images, [one.caption for one in batch])
 

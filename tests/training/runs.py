@@ -1,0 +1,143 @@
+"""Training runs of configs/tiny.py as processes of their own."""
+
+import json
+import os
+import pathlib
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+
+import jax
+import ml_collections
+import numpy as np
+import pytest
+
+from unialign_jax import checkpoint
+
+
+def start(
+  values: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  *flags: str,
+  devices: int = 1,
+  module: str = "unialign_jax.train",
+) -> subprocess.Popen:
+  """One process, with the keys in which `values` may differ from the file."""
+  keys = [
+    f"--config.{group}.{key}={_plain(values[group][key])}"
+    for group, key in (
+      ("data", "sources"),
+      ("sample", "sources"),
+      ("mesh", "data"),
+      ("mesh", "fsdp"),
+      ("optimizer", "schedule"),
+      ("train", "steps"),
+      ("train", "log_records"),
+      ("train", "sample_every"),
+      ("train", "checkpoint_every"),
+    )
+  ]
+  # What compiles longest is not what is tested.
+  keys += ["--config.sample.steps=1", "--config.sample.text_steps=1"]
+  return subprocess.Popen(
+    [
+      *(sys.executable, "-m", module, "--config=tiny.py"),
+      *(f"--workdir={workdir}", *keys, *flags),
+    ],
+    env={
+      **os.environ,
+      "JAX_NUM_CPU_DEVICES": str(devices),
+      # Compiles in half the time.
+      "XLA_FLAGS": "--xla_backend_optimization_level=0",
+    },
+    stderr=subprocess.PIPE,
+    stdout=subprocess.DEVNULL,
+    text=True,
+  )
+
+
+def _plain(value: object) -> str:
+  """As a flag takes it."""
+  return value if isinstance(value, str) else repr(value)
+
+
+def start_all(
+  count: int, values: ml_collections.ConfigDict, workdir: pathlib.Path
+) -> list[subprocess.Popen]:
+  """So many processes, which are one run."""
+  with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+  return [
+    start(
+      values,
+      workdir,
+      f"--coordinator=127.0.0.1:{port}",
+      f"--num_processes={count}",
+      f"--process_id={index}",
+    )
+    for index in range(count)
+  ]
+
+
+def end(started: Sequence[subprocess.Popen]) -> None:
+  """Waits for all of them to end well."""
+  for process in started:
+    _, told = process.communicate(timeout=600)
+    assert process.returncode == 0, told
+
+
+def wait_for_step(
+  step: int, workdir: pathlib.Path, started: Sequence[subprocess.Popen]
+) -> None:
+  """Until the run has told of a step."""
+  deadline = time.monotonic() + 300
+  while max(losses(workdir), default=0) < step:
+    assert time.monotonic() < deadline
+    assert all(process.poll() is None for process in started)
+    time.sleep(0.02)
+
+
+def losses(workdir: pathlib.Path) -> dict[int, dict[str, float]]:
+  """By step; of a step that was taken again, the last."""
+  path = workdir / "metrics.jsonl"
+  whole = path.read_text().rpartition("\n")[0] if path.exists() else ""
+  return {
+    line["step"]: {k: v for k, v in line.items() if k.startswith("loss/")}
+    for line in map(json.loads, whole.splitlines())
+  }
+
+
+def assert_close(
+  got: pathlib.Path, expected: pathlib.Path, tolerance: float = 1e-5
+) -> None:
+  """Losses and averaged weights, but for the order of sums."""
+  mine, theirs = losses(got), losses(expected)
+  assert sorted(mine) == sorted(theirs)
+  for step, values in theirs.items():
+    assert mine[step] == pytest.approx(values, rel=tolerance)
+  weights = [checkpoint.load_params(w)[1] for w in (got, expected)]
+
+  def check(mine: np.ndarray, theirs: np.ndarray) -> None:
+    # By array: where a gradient is nearly 0, Adam makes steps of its sign, so
+    # a single element may be off by as much as a learning rate.
+    error = np.linalg.norm(np.subtract(mine, theirs))
+    assert error <= tolerance * np.linalg.norm(theirs)
+
+  jax.tree.map(check, *weights)
+
+
+def records(workdir: pathlib.Path) -> dict[int, tuple[str, list[int]]]:
+  """Source and sorted record ids of each step, from all processes.
+
+  Of a step that one process has taken again its last line counts.
+  """
+  found: dict[int, tuple[str, list[int]]] = {}
+  for path in workdir.glob("records*.jsonl"):
+    lines = map(json.loads, path.read_text().splitlines())
+    for step, line in {line["step"]: line for line in lines}.items():
+      source, ids = found.get(step, (line["source"], []))
+      assert source == line["source"]
+      found[step] = (source, sorted(ids + line["record_ids"]))
+  return found
