@@ -20,7 +20,6 @@ import numpy as np
 import optax
 import pytest
 
-from unialign_jax import train
 from unialign_jax.data import pipeline
 from unialign_jax.training import objective as objective_lib
 from unialign_jax.training import spikes
@@ -125,4 +124,6 @@ if __name__ == "__main__":
     int(index): float(factor) for index, factor in given["spoiled"].items()
   }
   install(pytest.MonkeyPatch(), **given)
+  from unialign_jax import train  # its flags are not for a test's process
+
   train.cli()
