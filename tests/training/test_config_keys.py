@@ -201,11 +201,13 @@ def _run_idly(
 
   def prepare_nothing(config: config_lib.Config) -> setup.Run:
     parts = prepare(config)
+    # As a step is called: with the mesh set, what is restored has to be on it.
+    everywhere = jax.NamedSharding(parts.program.mesh, jax.P())
     program = dataclasses.replace(
       parts.program,
       init=init,
       abstract_state=jax.tree.map(
-        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=x.sharding),
+        lambda x: jax.ShapeDtypeStruct(x.shape, x.dtype, sharding=everywhere),
         init(),
       ),
       jitted_step=step,
