@@ -4,12 +4,15 @@ import contextlib
 import pathlib
 import resource
 import subprocess
+import threading
+import time
 from collections.abc import Iterator
 
 import pytest
 
 from tests.checkpoints import states
 from unialign_jax import checkpoint
+from unialign_jax.checkpoint import failure
 
 _ROWS = 1 << 15  # 4 MB a kernel
 
@@ -112,6 +115,23 @@ def test_the_step_that_failed_is_named(
     with pytest.raises(checkpoint.SaveError, match="step 2 could not be saved"):
       opened.save(2, states.state(2), states.position(2), force=True)
   assert states.restore(tmp_path)[0] == 1
+
+
+def test_room_is_given_back_while_others_still_write(tmp_path: pathlib.Path):
+  part = tmp_path / checkpoint.FOLDER / "step_00000002.orbax-checkpoint-tmp"
+  until = time.monotonic() + 0.5
+
+  def write() -> None:
+    while time.monotonic() < until:
+      with contextlib.suppress(OSError):  # it was just deleted
+        (part / "state").mkdir(parents=True, exist_ok=True)
+        (part / "state/late").write_text("")
+
+  other = threading.Thread(target=write)
+  other.start()
+  failure.remove_part(tmp_path, 2)
+  other.join()
+  assert states.names(tmp_path) == []
 
 
 def test_a_full_disk(small_disk: pathlib.Path):

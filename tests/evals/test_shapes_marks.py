@@ -148,9 +148,16 @@ def test_what_a_style_makes_invisible_is_not_asked():
   scene = _scene(yellow, RING, background=scenes.Background("lavender"))
   assert styles.is_readable(scene)
   assert not styles.is_readable(dataclasses.replace(scene, style="grayscale"))
-  asked = drawing.drawn("editing", 8, 0, "wide")
-  targets = [i.mark.args[0].target for i in asked if i.row == "edit: style"]
-  assert len(targets) == 8 and all(map(styles.is_readable, targets))
+
+
+def test_edits_of_style_are_readable(monkeypatch: pytest.MonkeyPatch):
+  def is_sketch(scene: scenes.Scene) -> bool:
+    return scene.style == "sketch"
+
+  monkeypatch.setattr(styles, "is_readable", is_sketch)
+  found = drawing.drawn.__wrapped__("editing", 2, 0, "wide")
+  targets = [i.mark.args[0].target for i in found if i.row == "edit: style"]
+  assert len(targets) == 2 and all(map(is_sketch, targets))
 
 
 # Maps.
@@ -195,10 +202,10 @@ def test_joints_are_found_where_they_are(pose: str, mirrored: bool):
 
 
 @pytest.mark.parametrize("pose", scenes.POSES)
-def test_joints_are_found_to_a_pixel(
+def test_joints_are_found_to_a_part_of_a_pixel(
   pose: str, monkeypatch: pytest.MonkeyPatch
 ):
-  monkeypatch.setattr(perception, "PCK", 1.05 / 26)  # of 26 pixels of height
+  monkeypatch.setattr(perception, "PCK", 0.4 / 26)  # of 26 pixels of height
   figure = scenes.Figure(pose, 32, 32)
   assert perception.pose_pck(maps.pose(_scene(figure=figure)), figure) == 1
 

@@ -117,6 +117,7 @@ def test_several_pictures_are_subjects(server: stand_in.Running):
     ({"steps": 11}, "steps", "invalid_value"),
     ({"guidance": -1}, "guidance", "invalid_value"),
     ({"seed": 2**32}, "seed", "invalid_value"),
+    ({"seed": 2**32 - 1, "n": 2}, "seed", "invalid_value"),
     ({"solver": "magic"}, "solver", "invalid_value"),
     ({"response_format": "url"}, "response_format", "unsupported_parameter"),
     ({"output_format": "jpeg"}, "output_format", "unsupported_parameter"),

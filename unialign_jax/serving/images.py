@@ -114,7 +114,7 @@ def read(
   for name, words in (("prompt", text), ("negative_prompt", negative)):
     notes += _check(texts, name, words, may_cut)
   count = given.whole("n", 1, 1, policy.max_pictures)
-  last = _MAX_SEED
+  last = _MAX_SEED - count + 1
   seed = given.whole("seed", None, 0, last)
   asked = Asked(
     text=text,

@@ -150,8 +150,9 @@ def _ends(
   middle = places.mean(axis=0)
   _, _, axes = np.linalg.svd(places - middle, full_matrices=False)
   along = (places - middle) @ axes[0]
-  # A limb is drawn with round ends beyond its joints.
-  reach = maps.LIMB_WIDTH / 2
+  # A limb is drawn with round ends beyond its joints; the middles of its last
+  # pixels are half a pixel short of them.
+  reach = (maps.LIMB_WIDTH - 1) / 2
   low, high = along.min() + reach, along.max() - reach
   first, second = (middle + part * axes[0] for part in (low, high))
   straight = _apart(first, points[start]) + _apart(second, points[end])
