@@ -302,6 +302,8 @@ def test_a_later_start_of_two_processes_compiles_nothing(
           tiny,
           tmp_path / f"cache of {index}",  # each host has its own
           f"--config.train.steps={steps}",
+          # Process 0 hands out the list of steps: a program a length.
+          "--config.train.keep_checkpoints=1",
           f"--coordinator=127.0.0.1:{port}",
           *("--num_processes=2", f"--process_id={index}"),
           module=("tests.training.toy", '{"spoiled": {}}'),

@@ -96,6 +96,7 @@ class _Server(uvicorn.Server):
 
   def stop(self) -> None:
     self.should_exit = True
+    self._on_stop()
 
   @contextlib.contextmanager
   def capture_signals(self) -> Iterator[None]:
