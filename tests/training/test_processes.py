@@ -66,23 +66,6 @@ def test_preemption_of_one_stops_both_and_one_goes_on(
   assert step + 1 in runs.losses(tmp_path)
 
 
-def test_a_lost_process_ends_the_others(
-  values: ml_collections.ConfigDict, tmp_path: pathlib.Path
-):
-  """In less than twice the heartbeat; a supervisor starts them again."""
-  long = values.copy_and_resolve_references()
-  long.train.update(steps=4000, sample_every=0, checkpoint_every=4000)
-  started = runs.start_all(2, long, tmp_path)
-  runs.wait_for_step(3, tmp_path, started)
-  lost = time.monotonic()
-  started[1].kill()
-  _, told = started[0].communicate(timeout=120)
-  seconds = time.monotonic() - lost
-  started[1].communicate()
-  assert started[0].returncode != 0, told
-  assert seconds < 2 * processes.HEARTBEAT_SECONDS
-
-
 def test_some_flags_without_the_others():
   with pytest.raises(ValueError, match="expected all three or none"):
     processes.join("127.0.0.1:1", 2, None)
