@@ -94,3 +94,13 @@ def test_eight_then_four_then_one_device(
     runs.end([runs.start(part, tmp_path, devices=devices)])
   runs.assert_close(tmp_path, whole)
   assert runs.records(tmp_path) == runs.records(whole)
+
+
+def test_four_then_two_then_one_process(
+  whole: pathlib.Path, values: ml_collections.ConfigDict, tmp_path: pathlib.Path
+):
+  for count, steps in ((4, 4), (2, 8)):
+    runs.end(runs.start_all(count, _until(values, steps), tmp_path))
+  runs.end([runs.start(values, tmp_path)])
+  runs.assert_close(tmp_path, whole)
+  assert runs.records(tmp_path) == runs.records(whole)

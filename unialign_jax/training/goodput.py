@@ -8,6 +8,7 @@ It is the main thread's time. Devices work on while it does something else:
 waiting for data counts as `data` only if the devices had run dry meanwhile.
 """
 
+import collections
 import contextlib
 import os
 import pathlib
@@ -60,8 +61,8 @@ class Clock:
   Use it as a context manager: in between it listens to JAX.
 
   Attributes:
-    compiled: programs that XLA has compiled for this process.
-    loaded: programs that came from the persistent cache instead.
+    compiled: programs that XLA has compiled for this process, by name.
+    loaded: how many came from the persistent cache instead.
     latest: seconds that the phase which ended last was charged.
   """
 
@@ -74,7 +75,10 @@ class Clock:
       age: seconds that have passed in this phase already.
       earlier: seconds by category that go before, of the run's other starts.
     """
-    self.compiled, self.loaded, self.latest = 0, 0, 0.0
+    self.compiled: collections.Counter[str] = collections.Counter()
+    self.loaded, self.latest = 0, 0.0
+    # JAX tells of what it finds while it "compiles", in the same thread.
+    self._found = threading.local()
     self._seconds = dict.fromkeys(CATEGORIES, 0.0) | dict(earlier or {})
     self._phases = ["start"]
     self._since = time.monotonic() - age
@@ -130,11 +134,15 @@ class Clock:
   def _count(self, event: str, **unused: object) -> None:
     if event == _LOADED_EVENT:
       self.loaded += 1
-      self.compiled -= 1  # `_hear` counts it too: there it is a compilation
+      self._found.now = True
 
-  def _hear(self, event: str, duration: float, **unused: object) -> None:
+  def _hear(
+    self, event: str, duration: float, fun_name: str = "", **unused: object
+  ) -> None:
     if event == _BACKEND_EVENT:
-      self.compiled += 1
+      if not getattr(self._found, "now", False):
+        self.compiled[fun_name] += 1
+      self._found.now = False
     if (
       not event.startswith(_COMPILE_EVENTS)
       or threading.get_ident() != self._thread

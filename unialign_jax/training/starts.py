@@ -100,6 +100,7 @@ class Start:
 
   def __exit__(self, kind: type | None, *unused: object) -> None:
     more = {"reason": kind.__name__ if kind else self.reason}
+    more["compiled"] = dict(self.clock.compiled)
     if self.step is not None:
       more["step"] = self.step
     self._write("end", time.time(), self.clock.seconds(), **more)
@@ -108,7 +109,7 @@ class Start:
     """For a line of metrics.jsonl."""
     return _named(self.clock.seconds()) | {
       "start_number": self.number,
-      "compiled_programs": self.clock.compiled,
+      "compiled_programs": self.clock.compiled.total(),
     }
 
   def _write(
