@@ -11,6 +11,7 @@ import json
 import pathlib
 from collections.abc import Iterator
 
+import jax
 import ml_collections
 import numpy as np
 import pytest
@@ -243,7 +244,7 @@ def test_stages_pass_their_weights_on(runs: list[pathlib.Path]) -> None:
 
   def flat(workdir: pathlib.Path) -> np.ndarray:
     _, ema = checkpoint.load_params(workdir)
-    leaves = checkpoint.jax.tree.leaves(ema)
+    leaves = jax.tree.leaves(ema)
     return np.concatenate([np.asarray(x).ravel() for x in leaves])
 
   first, second, third = map(flat, runs)

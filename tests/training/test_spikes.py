@@ -157,7 +157,10 @@ def test_a_spike_has_no_update_and_is_noted(
   assert _run(values, tmp_path / "whole") == 10
   (same,) = toy.lines(tmp_path / "whole/incidents.jsonl")
   assert same == incident | {"time": same["time"]}
-  _assert_same_weights(tmp_path, tmp_path / "whole")
+  with monkeypatch.context() as patch:  # no update can come of this one
+    toy.install(patch, spoiled={7: float("nan")})
+    assert _run(values, tmp_path / "nan") == 10
+  _assert_same_weights(tmp_path, tmp_path / "whole", tmp_path / "nan")
 
 
 @pytest.fixture
@@ -215,6 +218,11 @@ def test_a_spike_where_a_checkpoint_is_due_goes_back_behind_it(
   assert _run(rewinding, tmp_path) == 10
   assert seen.indices() == [*range(9), 9, 10, 11, 12]
   assert _kinds(tmp_path) == [(9, "spike"), (9, "rewind")]
+  # The task of a step is its batch's, no longer its number's.
+  tasks = [s.rpartition("/")[2] for s, _ in rewinding.data.sources]
+  lines = toy.lines(tmp_path / "metrics.jsonl")[-4:]
+  for line, (_, source_id, _) in zip(lines, seen.batches[-4:], strict=True):
+    assert f"loss/flow/{tasks[source_id]}" in line
 
 
 def test_rewinds_to_one_checkpoint_end(

@@ -129,7 +129,7 @@ class Guard:
         f" step {checkpoint}; expected at most config.train.max_rewinds ="
         f" {self._train.max_rewinds}. {self._advice()}"
       )
-    self.spike = self.spike or Spike(step=step, next_index=origin.index + 1)
+    self.spike = Spike(step=step, next_index=origin.index + 1)
 
   def _advice(self) -> str:
     latest = self._checkpoints.latest_step
