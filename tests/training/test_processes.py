@@ -66,6 +66,22 @@ def test_preemption_of_one_stops_both_and_one_goes_on(
   assert step + 1 in runs.losses(tmp_path)
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("lost", [0, 1])
+def test_a_lost_process_ends_the_others(
+  lost: int, values: ml_collections.ConfigDict, tmp_path: pathlib.Path
+):
+  long = values.copy_and_resolve_references()
+  long.train.update(steps=4000, sample_every=0, checkpoint_every=4000)
+  started = runs.start_all(2, long, tmp_path)
+  runs.wait_for_step(3, tmp_path, started)
+  started[lost].kill()
+  left = started[1 - lost]
+  _, told = left.communicate(timeout=2 * processes.HEARTBEAT_SECONDS)
+  started[lost].communicate()
+  assert left.returncode != 0, told
+
+
 def test_some_flags_without_the_others():
   with pytest.raises(ValueError, match="expected all three or none"):
     processes.join("127.0.0.1:1", 2, None)

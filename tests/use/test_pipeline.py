@@ -210,12 +210,19 @@ def test_unequal_lists_are_refused(pipe: pipeline.Pipeline, photo: Image.Image):
     pipe.draw(wanted)
 
 
-def test_a_mesh_changes_nothing(workdir, pipe: pipeline.Pipeline):
-  mesh = sharding.make_mesh(2, 2, 2)
-  sharded = ua.Pipeline.load(workdir, mesh=mesh)
+def test_a_mesh_changes_nothing(
+  workdir, pipe: pipeline.Pipeline, monkeypatch: pytest.MonkeyPatch
+):
   want = pipe.generate(["a red circle", "a ring"], n=3)
+  shares, real = set(), sharding.sequence_shares
+  monkeypatch.setattr(
+    sharding, "sequence_shares", lambda: shares.add(real()) or real()
+  )
+  mesh = sharding.make_mesh(1, 2, 2, 2)
+  sharded = ua.Pipeline.load(workdir, mesh=mesh)
   assert _apart(sharded.generate(["a red circle", "a ring"], n=3), want) <= 1
   assert sharded.batch_size == 8
+  assert shares == {2}  # what cannot be partitioned has seen the mesh
 
 
 def test_bfloat16_is_close(workdir, pipe: pipeline.Pipeline):

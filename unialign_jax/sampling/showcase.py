@@ -59,6 +59,7 @@ class Showcase:
     self._text = text_encoder
     self._image = image_encoder
     self._sources = sources
+    self._mesh = mesh
     self._everywhere = jax.NamedSharding(mesh, jax.P())
     self._model = mmdit.MMDiT(config.model)
     null = null_prompt.encode(text_encoder, config.data.text_length)
@@ -69,7 +70,9 @@ class Showcase:
 
   def __call__(self, params: Any) -> list[Shown]:
     """Samples every source; the seed is always the same."""
-    return [self._show(params, *source) for source in self._sources]
+    # Attention asks for the mesh: a kernel cannot be partitioned by XLA.
+    with jax.set_mesh(self._mesh):
+      return [self._show(params, *source) for source in self._sources]
 
   def _show(self, params: Any, name: str, batch: Batch) -> Shown:
     cond_BNHWC = batch.get("cond_latents")

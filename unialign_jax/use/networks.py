@@ -5,6 +5,7 @@ settings; parameters are arguments and lie as `sharding.TABLE` says.
 """
 
 import functools
+from collections.abc import Callable
 from collections.abc import Iterator
 from typing import Any
 
@@ -80,7 +81,8 @@ class Networks:
 
   def encode(self, ids_BL: np.ndarray) -> np.ndarray:
     """Features [B, L, E] of token ids; B is a multiple of `shares`."""
-    return jax.device_get(self._encode(self._text_params, self._put(ids_BL)))
+    ids_BL = self._put(ids_BL)
+    return jax.device_get(self._call(self._encode, self._text_params, ids_BL))
 
   def draw(
     self,
@@ -91,7 +93,8 @@ class Networks:
     settings: settings_lib.ImageSettings,
   ) -> np.ndarray:
     """Latents [B, H, W, C] fp32; B is a multiple of `shares`."""
-    drawn = self._draw(
+    drawn = self._call(
+      self._draw,
       self._params,
       self._put(text_BLE),
       self._put(null_BLE),
@@ -125,7 +128,8 @@ class Networks:
     for done in range(0, settings.steps, stretch):
       stop = min(done + stretch, settings.steps)
       is_last = stop == settings.steps
-      state = self._advance(
+      state = self._call(
+        self._advance,
         self._params,
         state,
         text,
@@ -148,7 +152,8 @@ class Networks:
     settings: settings_lib.TextSettings,
   ) -> np.ndarray:
     """Token ids [B, L] beside pictures; B is a multiple of `shares`."""
-    written = self._write(
+    written = self._call(
+      self._write,
       self._params,
       self._text_params,
       self._put(latents_BHWC),
@@ -158,6 +163,11 @@ class Networks:
       settings=settings,
     )
     return jax.device_get(written)
+
+  def _call(self, jitted: Callable[..., Any], *args: Any, **settings: Any):
+    # Attention asks for the mesh: a kernel cannot be partitioned by XLA.
+    with jax.set_mesh(self._examples.mesh):
+      return jitted(*args, **settings)
 
   def _put(self, array: np.ndarray) -> jax.Array:
     return jax.device_put(array, self._examples)
