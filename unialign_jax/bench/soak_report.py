@@ -33,6 +33,8 @@ class Report:
     steps: of either.
     seed: of the kills.
     redone: steps that were taken more than once.
+    behind: lines of steps behind the last checkpoint: the end was asked for
+      before they were taken again, and there is nothing to compare them with.
     compiled: programs that each process of the killed run has compiled.
     differing: values of metrics that are not equal, "step, name".
     arrays: of the last checkpoint, and how many of them differ.
@@ -45,6 +47,7 @@ class Report:
   steps: int
   seed: int
   redone: int
+  behind: int
   compiled: list[int]
   differing: list[str]
   arrays: tuple[int, int]
@@ -55,6 +58,10 @@ class Report:
   def failures(self) -> list[str]:
     """What should not be; empty where all is well."""
     found = []
+    if self.killed.status != soak_run.ASKED_TO_END:
+      found.append(
+        f"the killed run's supervisor ended with {self.killed.status}"
+      )
     if self.alone.status:
       found.append(f"the undisturbed run ended with {self.alone.status}")
     if not self.killed.kills:
@@ -80,7 +87,8 @@ class Report:
     told = ", ".join(f"{n} {name}" for name, n in sorted(signals.items()))
     arrays, wrong = self.arrays
     rows = [
-      ("steps", f"{self.steps}, {self.redone} of them taken again"),
+      ("steps", f"{self.steps}, {self.redone} taken again, {self.behind}"
+       " behind the last checkpoint"),
       ("minutes", f"{self.killed.seconds / 60:.1f} killed, "
        f"{self.alone.seconds / 60:.1f} alone"),
       ("kills", f"{len(self.killed.kills)} ({told}), seed {self.seed}"),
@@ -157,6 +165,7 @@ def compare(
     alone=alone,
     steps=steps,
     seed=seed,
+    behind=sum(line["step"] > steps for line in metrics["killed"]),
     redone=len(metrics["killed"])
     - len({line["step"] for line in metrics["killed"]}),
     compiled=[by_start[number] for number in sorted(by_start)],
@@ -176,6 +185,8 @@ def _differing(
   taken = {line["step"] for line in killed} & set(wanted)
   found = [f"step {step}: missing" for step in sorted(every - taken)]
   for line in killed:
+    if line["step"] > steps:
+      continue
     other = wanted.get(line["step"], {})
     found += [
       f"step {line['step']}: {name}"

@@ -21,6 +21,8 @@ _SUPERVISOR = (
 )
 _SECONDS = 1.0  # between two looks
 _PATIENCE = 300.0  # seconds in which a run that was asked to is to end
+# Exit status of a supervisor that was: 128 + SIGTERM.
+ASKED_TO_END = 143
 _TERM_SHARE = 0.25  # of the kills; the others are SIGKILL
 
 
