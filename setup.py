@@ -66,20 +66,31 @@ setuptools.setup(
     "test": [
       # `transformers serve` loads models with it.
       "accelerate",
+      # What lmms-eval imports; it comes without its hundred requirements, by
+      # launch/test.sh.
+      "datasets",
       "diffusers",
+      "evaluate",
       "gradio>=6",
       "hypothesis",
       "libtpu; sys_platform == 'linux' and platform_machine == 'x86_64'",
+      "loguru",
       "openai",
+      "openpyxl",
       # Drives the Chromium of the system; brings none.
       "playwright",
+      "pytablewriter",
       "pytest",
       "pytest-timeout",
+      "pytest-xdist",
+      "python-dotenv",
       "python-multipart",
       "pyyaml",
       "qwix",
       "ruff",
+      "sacrebleu",
       "starlette",
+      "tenacity",
       "tokamax",
       "torch",
       "uvicorn",

@@ -4,17 +4,20 @@
   ... --only=generate --shard=I/N          its share of N processes
   ... --only=score --judge=URL --judge_model=NAME
   ... --data=FILES --set NAME=VALUE        what the benchmark asks for
+  ... --only=score --compat                as the official scripts count
   python -m unialign_jax.evaluate --report=DIR      of all results below DIR
 
 The same command goes on where an earlier one stopped. docs/benchmarks.md has
 the benchmarks, and how far each number can be trusted.
 
-Exit status: 0 done; 1 some of it could not be made or judged, and was named;
-2 a mistake in flags or files, which would be there the next time too; 130
-after Ctrl-C.
+Exit status: 0 done; 1 some of it could not be made, the judge was lost, or no
+number came of the judging, and what was missing is named; 2 a mistake in flags
+or files, which would be there the next time too; 130 after Ctrl-C.
 """
 
+import importlib.util
 import pathlib
+import re
 import sys
 from collections.abc import Sequence
 from typing import Any
@@ -25,9 +28,12 @@ from absl import flags
 from absl import logging
 
 from unialign_jax import command_line
+from unialign_jax.evals import benchmark as benchmark_lib
 from unialign_jax.evals import folder
 from unialign_jax.evals import generation
 from unialign_jax.evals import model as model_lib
+from unialign_jax.evals import official_files
+from unialign_jax.evals import protocols
 from unialign_jax.evals import registry
 from unialign_jax.evals import results
 from unialign_jax.evals import work as work_lib
@@ -43,8 +49,13 @@ _image_settings = command.define_image_settings()
 _judge = judge_flags.define()
 _BENCHMARK = flags.DEFINE_string("benchmark", "", ", ".join(registry.NAMES))
 _OUT = flags.DEFINE_string("out", "", "Folder of the results.")
-_DATA = flags.DEFINE_string("data", "", "The benchmark's official files.")
+_DATA = flags.DEFINE_string(
+  "data", "", "The benchmark's official files, or OWNER/NAME on the hub."
+)
 _PROTOCOL = flags.DEFINE_string("protocol", "", "Which way of scoring.")
+_COMPAT = flags.DEFINE_bool(
+  "compat", False, "--protocol=compat: as the official scripts count."
+)
 _SET = flags.DEFINE_multi_string(
   "set", [], "NAME=VALUE for the benchmark; may be repeated."
 )
@@ -65,6 +76,8 @@ _TEXT_SETTINGS = {
   ),
 }
 _MISTAKE, _INTERRUPTED = 2, 130
+_LOCAL = "local:"
+_HUB_ID = re.compile(r"[\w.-]+/[\w.-]+")
 
 
 def main(argv: Sequence[str]) -> None:
@@ -79,23 +92,24 @@ def main(argv: Sequence[str]) -> None:
   _require("benchmark", "out", *(["model"] if _ONLY.value != "score" else []))
   benchmark, shard = registry.load(_BENCHMARK.value), _shard()
   is_scored = _ONLY.value != "generate" and shard.count == 1
-  if is_scored and benchmark.needs_judge:
-    _require("judge")
-  work = work_lib.Work(
-    benchmark,
-    pathlib.Path(_OUT.value),
-    pathlib.Path(_DATA.value).expanduser() if _DATA.value else None,
-    _benchmark_settings(),
-  )
+  settings = _benchmark_settings(benchmark)
+  judge = _early_judge() if is_scored else None
+  data = official_files.find(_DATA.value, benchmark)
+  if is_scored:
+    benchmark.check(data, settings, bool(flags.FLAGS["judge"].value))
+  work = work_lib.Work(benchmark, pathlib.Path(_OUT.value), data, settings)
   num_broken = _generate(work, shard) if _ONLY.value != "score" else 0
   if shard.count == 1:
     work.finish()
+  found = None
   if is_scored:
-    _score(work)
+    found = _score(work, judge or _judge())
   elif shard.count > 1:
     print(f"shard {shard.index}/{shard.count} is done; --only=score once all")
   if num_broken:
     raise command.Broken(f"{num_broken} pictures or texts could not be made")
+  if found is not None and results.is_empty(found):
+    raise command.Broken("no number came of it; the notes above say why")
 
 
 def _require(*names: str) -> None:
@@ -108,12 +122,10 @@ _EXPECTED = {
   "benchmark": f"one of {', '.join(registry.NAMES)}",
   "out": "the folder that the results go into",
   "model": "a workdir, an exported folder, a hub id, or shapes",
-  "judge": "who judges the pictures (an address, or local:FOLDER), or"
-  " --only=generate",
 }
 
 
-def _benchmark_settings() -> dict[str, Any]:
+def _benchmark_settings(benchmark: benchmark_lib.Benchmark) -> dict[str, Any]:
   settings = {}
   for given in _SET.value:
     name, equals, value = given.partition("=")
@@ -122,7 +134,42 @@ def _benchmark_settings() -> dict[str, Any]:
     settings[name] = value
   if _PROTOCOL.value:
     settings["protocol"] = _PROTOCOL.value
+  if _COMPAT.value:
+    other = settings.get("protocol", protocols.COMPAT)
+    if other != protocols.COMPAT:
+      raise ValueError(
+        f"--compat: got it with protocol {other}, expected one of them."
+      )
+    if protocols.COMPAT not in benchmark.known_protocols:
+      raise ValueError(
+        f"--compat: got it with --benchmark={benchmark.name}, which is scored"
+        f" as {' or '.join(benchmark.known_protocols)} alone; leave it out."
+      )
+    settings["protocol"] = protocols.COMPAT
   return settings
+
+
+def _early_judge() -> judge_lib.Judge | None:
+  """The judge, opened before anything is made for it; None where it waits.
+
+  A model in this process is opened when the pictures are there: it would share
+  the memory with the one that draws. What can be told without it, is.
+  """
+  where = flags.FLAGS["judge"].value or ""
+  if not where.startswith(_LOCAL) or flags.FLAGS["judge_model"].value:
+    return _judge()
+  name = where.removeprefix(_LOCAL)
+  if not pathlib.Path(name).is_dir() and not _HUB_ID.fullmatch(name):
+    raise ValueError(
+      f"--judge={where}: got neither a folder here nor a hub id, expected a"
+      " model of transformers."
+    )
+  if importlib.util.find_spec("torch") is None:
+    raise ValueError(
+      f"--judge={where}: got no PyTorch, which a judge here needs; install the"
+      " extra `encoders`, or give the address of a server."
+    )
+  return None
 
 
 def _shard() -> folder.Shard:
@@ -150,11 +197,15 @@ def _generate(work: work_lib.Work, shard: folder.Shard) -> int:
   return work.generate(pipe, job, model_lib.noted(model))
 
 
-def _score(work: work_lib.Work) -> None:
-  found = work.score(_judge())
-  path = work.out / results.name(_PROTOCOL.value)
+def _score(
+  work: work_lib.Work, judge: judge_lib.Judge | None
+) -> results.Report:
+  found = work.score(judge)
+  default = work.benchmark.known_protocols[0]
+  path = work.out / results.name(found.result.protocol, default)
   results.write(path, found)
   print(f"{results.table(found)}\n{path}")
+  return found
 
 
 def cli() -> None:

@@ -303,7 +303,6 @@ class _Plain:
   """A benchmark of plain pictures."""
 
   name = "plain"
-  needs_judge = False
 
   def wanted(self, data, settings):
     return WANTED

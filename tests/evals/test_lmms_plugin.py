@@ -1,7 +1,7 @@
 """lmms-eval's own command over small local tasks, by both ways to this model.
 
-Skipped where lmms-eval is not installed, as it is a heavy package of its own;
-docs/benchmarks.md says how to install it.
+Skipped where lmms-eval is not installed: launch/test.sh does that, without its
+own requirements.
 """
 
 import http.server
@@ -16,6 +16,9 @@ from collections.abc import Iterator
 from typing import Any
 
 import pytest
+
+from unialign_jax.evals.report import comparison
+from unialign_jax.evals.report import lmms_eval as lmms_eval_files
 
 pytest.importorskip(
   "lmms_eval", reason="got no lmms-eval, expected 0.7.3 for these tests"
@@ -86,8 +89,8 @@ class Run:
 
   def __init__(self, out: pathlib.Path, said: str):
     # Beside it is a folder `submissions` with files of tasks.
-    (results,) = out.glob("*/2*_results.json")
-    self.results: dict[str, Any] = json.loads(results.read_text())["results"]
+    (self.path,) = out.glob("*/2*_results.json")
+    self.results: dict[str, Any] = json.loads(self.path.read_text())["results"]
     self.said = said
     self._out = out
 
@@ -150,7 +153,7 @@ def served(
   server = subprocess.Popen(
     [
       *(sys.executable, "-m", "unialign_jax.serve", "--model=shapes"),
-      *("--port=0", "--truncate", "--several_images=grid"),
+      *("--port=0", "--temperature=0", "--truncate", "--several_images=grid"),
     ],
     env=environment,
     stdout=subprocess.PIPE,
@@ -163,7 +166,8 @@ def served(
       tmp_path_factory.mktemp("served"),
       environment,
       "--model=openai",
-      f"--model_args=model=shapes,base_url={url},api_key=x,num_concurrent=8",
+      f"--model_args=model=shapes,base_url={url},api_key=x,num_concurrent=8"
+      ",timeout=600",
     )
     server.terminate()
     assert server.wait(60) == 0
@@ -209,6 +213,34 @@ def test_benchmarks_are_scored(plugin: tuple[Run, dict[str, Any]]):
   )
   assert 0 <= run.results["local_mmmu"]["mmmu_acc,none"] <= 1
   assert "gpt_eval_score,none" in run.results["local_mmbench"]
+
+
+def test_the_report_reads_what_was_written(
+  plugin: tuple[Run, dict[str, Any]], tmp_path: pathlib.Path
+):
+  run, _ = plugin
+  local = {
+    "local_mmbench": "mmbench_en_dev_static",
+    "local_mmmu": "mmmu_val",
+    "local_mmvet": "mmvet",
+  }
+  (path,) = lmms_eval_files.find(run.path.parents[1])
+  assert path == run.path
+  # The tasks by the names that they have where they are of the benchmarks.
+  text = path.read_text()
+  for name, real in local.items():
+    text = text.replace(name, real)
+  (tmp_path / path.name).write_text(text)
+  by_task, others = lmms_eval_files.read(tmp_path / path.name)
+  assert others == ["shapes_answers"]
+  found = {task: one.result.scores[0] for task, one in by_task.items()}
+  assert found["mmvet"].value == pytest.approx(100 * _SCORE)
+  acc = run.results["local_mmmu"]["mmmu_acc,none"]
+  assert found["mmmu_val"].value == pytest.approx(100 * acc)
+  assert found["mmmu_val"].scored == found["mmmu_val"].expected == 3
+  assert set(found) == set(local.values())
+  placed = comparison.Placed(by_task["mmvet"], tmp_path, path)
+  assert placed.model == "shapes"
 
 
 def test_the_served_route_says_the_same(

@@ -10,7 +10,9 @@ import pytest
 from PIL import Image
 
 from unialign_jax.evals import benchmark as benchmark_lib
+from unialign_jax.evals import registry
 from unialign_jax.evals import results
+from unialign_jax.evals.report import comparison
 from unialign_jax.evals.report import markdown
 from unialign_jax.evals.report import paper_tables
 from unialign_jax.evals.report import report
@@ -29,11 +31,11 @@ def _score(group: str, metric: str, value: float | None, **more):
   return benchmark_lib.Score(group=group, metric=metric, value=value, **counts)
 
 
-def _report(name: str, scores, **more) -> results.Report:
+def _report(name: str, protocol: str, scores, **more) -> results.Report:
   return results.Report(
     result=benchmark_lib.Result(
       benchmark=name,
-      protocol="release",
+      protocol=protocol,
       official=False,
       scorer=f"judge {EVIL}",
       scores=scores,
@@ -45,6 +47,7 @@ def _report(name: str, scores, **more) -> results.Report:
 
 GENEVAL = _report(
   "geneval",
+  "repaired",
   [
     _score("colors", "accuracy", 0.75, low=0.5, high=1.0),
     _score("counting", "accuracy", None, scored=0),
@@ -53,6 +56,7 @@ GENEVAL = _report(
 )
 SEMGEN = _report(
   "semgen",
+  "release",
   [
     _score("T2I_Long", "IC", 8.51, low=8.1, high=8.9, scored=3),
     _score("T2I_Long", "PQ", 7.5),
@@ -64,7 +68,7 @@ SEMGEN = _report(
     results.Time(group="Edit_Multi", seconds=None, counted=0),
   ],
 )
-SHAPES = _report("shapes", [_score("captions", "score", 0.5)])
+SHAPES = _report("shapes", "verifier", [_score("captions", "score", 0.5)])
 
 
 def _picture(path: pathlib.Path, group: str, text: str) -> None:
@@ -206,13 +210,82 @@ def test_pictures_are_a_few_of_each_group(written):
   assert text.count("position: left of it") == 1
 
 
-def test_protocols_have_a_file_each(tmp_path: pathlib.Path):
-  for protocol in ("", "paper"):
-    changed = dataclasses.replace(SEMGEN.result, protocol=protocol or "release")
-    found = dataclasses.replace(SEMGEN, result=changed)
-    results.write(tmp_path / results.name(protocol), found)
-  found = report.read(tmp_path)
-  assert [r.result.protocol for r in found.values()] == ["paper", "release"]
+def _write(
+  root: pathlib.Path, folder: str, made: results.Report, **changes
+) -> None:
+  """Writes a result where the command would, with another O, say."""
+  result = dataclasses.replace(made.result, **changes)
+  name = results.name(
+    result.protocol, registry.default_protocol(result.benchmark)
+  )
+  (root / folder).mkdir(parents=True, exist_ok=True)
+  path = root / folder / name
+  results.write(path, dataclasses.replace(made, result=result))
+
+
+def _overview(root: pathlib.Path) -> dict[str, dict[str, str]]:
+  """Rows of Table 1 that are not the paper's, without empty cells."""
+  table = comparison.overview(report.read(root).placed)
+  rows = table.rows[len(paper_tables.OVERVIEW.rows) :]
+  assert len({row[0] for row in rows}) == len(rows)
+  return {
+    row[0]: {k: v for k, v in zip(table.head[1:], row[1:]) if v != "-"}
+    for row in rows
+  }
+
+
+def test_protocols_have_a_file_and_a_row_each(tmp_path: pathlib.Path):
+  other = [_score("T2I_Long", "O", 1.0)]
+  _write(tmp_path, "a", SEMGEN, protocol="paper", scores=other)
+  _write(tmp_path, "a", SEMGEN)
+  compat = [_score("Overall", "accuracy", 0.1)]
+  _write(tmp_path, "a", GENEVAL, protocol="compat", scores=compat)
+  placed = report.read(tmp_path).placed
+  assert [one.source for one in placed] == [
+    *("a/results.json", "a/results-compat.json", "a/results-paper.json")
+  ]
+  _write(tmp_path, "b", GENEVAL)
+  assert _overview(tmp_path) == {
+    "runs/a (01234567)": {"T2I_Long": "7.91", "GenEval": "0.68"},
+    "runs/a (01234567), protocol paper": {"T2I_Long": "1.00"},
+    "runs/a (01234567), protocol compat": {"GenEval": "0.10"},
+  }
+
+
+def test_a_file_that_has_the_default_name_has_its_protocol_in_its_row(
+  tmp_path: pathlib.Path,
+):
+  result = dataclasses.replace(SEMGEN.result, protocol="paper")
+  results.write(
+    tmp_path / results.NAME, dataclasses.replace(SEMGEN, result=result)
+  )
+  assert list(_overview(tmp_path)) == ["runs/a (01234567), protocol paper"]
+
+
+def test_models_that_are_not_recorded_go_by_their_folders(
+  tmp_path: pathlib.Path,
+):
+  for number, folder in enumerate(("x", "y/z")):
+    made = dataclasses.replace(SEMGEN, settings={})
+    scores = [_score("T2I_Long", "O", float(number))]
+    _write(tmp_path, folder, made, scores=scores)
+  assert _overview(tmp_path) == {
+    "x (model not recorded)": {"T2I_Long": "0.00"},
+    "y/z (model not recorded)": {"T2I_Long": "1.00"},
+  }
+  report.write(tmp_path)
+  assert "semgen: y/z" in (tmp_path / "report.md").read_text(encoding="utf-8")
+  assert list(_overview(tmp_path / "x")) == ["x (model not recorded)"]
+
+
+def test_two_results_of_one_model_have_a_row_each(tmp_path: pathlib.Path):
+  for folder in ("a", "b", "c"):
+    _write(tmp_path, folder, GENEVAL)
+  assert list(_overview(tmp_path)) == [
+    "runs/a (01234567)",
+    "runs/a (01234567), b/results.json",
+    "runs/a (01234567), c/results.json",
+  ]
 
 
 def test_a_folder_without_results(tmp_path: pathlib.Path):
@@ -254,3 +327,19 @@ def test_the_papers_tables_agree_with_each_other():
     float, paper_tables.TABLES["imgedit"].rows[paper_tables.OURS]
   )
   assert np.mean(kinds) == pytest.approx(overall, abs=0.005)
+
+
+def test_the_papers_o_is_a_mean_of_geometric_means():
+  """Which no mean exceeds that is geometric itself (Cauchy-Schwarz)."""
+  table = paper_tables.TABLES["semgen"]
+  groups = dict.fromkeys(c.group for c in table.columns if c.group)
+  compared = 0
+  for row in table.rows.values():
+    printed = dict(zip(((c.group, c.metric) for c in table.columns), row))
+    for group in groups:
+      cells = [printed[group, metric] for metric in ("IC", "PQ", "O")]
+      if "-" not in cells:
+        ic, pq, o = map(float, cells)
+        assert o <= np.sqrt(ic * pq) + 0.01, (row, group)
+        compared += 1
+  assert compared == 16

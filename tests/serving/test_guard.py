@@ -32,13 +32,14 @@ def _send(
     line.close()
 
 
-def _chat(text: str = "what?") -> bytes:
+def _chat(text: str = "what?", **fields: Any) -> bytes:
   request = {"model": stand_in.NAME, "messages": stand_in.shown(5, text=text)}
-  return json.dumps(request).encode()
+  return json.dumps(request | fields).encode()
 
 
 _JSON = {"content_type": "application/json"}
 _CHAT = ("POST", "/v1/chat/completions")
+_DRAW = ("POST", "/v1/images/generations")
 
 
 def test_models_and_health(server: stand_in.Running):
@@ -63,6 +64,15 @@ def test_models_and_health(server: stand_in.Running):
     ((*_CHAT, b'{"temperature": NaN}'), 400),
     ((*_CHAT, b'{"messages":' + b"[" * 10_000), 400),
     (("POST", "/v1/images/edits", b"{}"), 415),
+    ((*_CHAT, _chat(temperature=int("9" * 400))), 400),
+    ((*_DRAW, b'{"prompt": "a", "guidance": %s}' % (b"9" * 400)), 400),
+    ((*_DRAW, b'{"prompt": "a", "guidance": 1e999}'), 400),
+    ((*_DRAW, b'{"prompt": "a", "\\ud800": 1}'), 400),
+    ((*_DRAW, b'{"prompt": "a \\uD800"}'), 400),
+    ((*_DRAW, b'{"prompt": "a", "negative_prompt": "\\udfff"}'), 400),
+    ((*_DRAW, b'{"prompt": "a \xed\xa0\x80"}'), 400),
+    ((*_DRAW, '{"prompt": "\\ud800"}'.encode("utf-16")), 400),
+    ((*_CHAT, _chat("what \ud800?")), 400),
   ],
 )
 def test_errors_have_one_shape(
@@ -88,6 +98,34 @@ def test_a_broken_form(server: stand_in.Running):
   )
   status, told, _ = _send(server, "POST", path, many + b"--x--\r\n", **kind)
   assert status == 400 and "Too many fields" in told["error"]["message"]
+
+
+def test_a_form_in_another_charset(server: stand_in.Running):
+  """Some bring half a surrogate pair, in a text or in the name of a field."""
+  for charset, name, value, told_of in (
+    ("unicode_escape", b"prompt", b"a \\ud800", "prompt: got half"),
+    ("unicode_escape", b"\\ud800", b"a", "ud800: got half"),
+    ("unicode_escape", b'\\ud800"; filename="b', b"a", "ud800: got half"),
+    ("undefined", b"prompt", b"a", "expected UTF-8"),
+  ):
+    body = b'--x\r\nContent-Disposition: form-data; name="%s"\r\n\r\n%s\r\n'
+    kind = f"multipart/form-data; boundary=x; charset={charset}"
+    status, told, _ = _send(
+      server,
+      *("POST", "/v1/images/edits"),
+      body % (name, value) + b"--x--\r\n",
+      content_type=kind,
+    )
+    assert status == 400, (charset, name, told)
+    assert told_of in told["error"]["message"]
+
+
+def test_whole_surrogate_pairs_are_characters(server: stand_in.Running):
+  body = _chat("\U0001f600\\ud800")  # and a backslash before letters is none
+  assert b"\\ud83d\\ude00\\\\ud800" in body
+  assert _send(server, *_CHAT, body, **_JSON)[0] == 200
+  ((_, (row,)),) = server.model.calls
+  assert row.question == "\U0001f600\\ud800"
 
 
 def test_the_key(tokenizer: texts_lib.Texts):

@@ -16,6 +16,7 @@ from unialign_jax.vlm import endpoint
 
 Reply = server_lib.Reply
 GOOD = Reply(text="A square.")
+FILTERED = b'{"error": {"message": "filtered", "code": "content_filter"}}'
 
 
 @pytest.fixture(autouse=True)
@@ -98,6 +99,9 @@ def test_retries_wait_as_long_as_the_server_asks(out):
     (Reply(body=b'{"error": "none"}'), "malformed answer"),
     (Reply(text=None), "empty answer"),
     (Reply(text="A b", finish="content_filter"), "refusal"),
+    (Reply(status=400, body=FILTERED), "refusal"),
+    (Reply(status=400, body=b'{"error": {"code": ["a"]}}'), "http 400"),
+    (Reply(status=500, body=FILTERED), "http 500"),
     (Reply(text="A b", finish="length"), "no full sentence fits"),
     (Reply(text="A.", delay=1.0), "timeout"),
   ],

@@ -29,7 +29,9 @@ _TASKS = ("text_to_image", "edit", "understanding")
 
 
 def define_flags() -> None:
-  flags.DEFINE_float("minutes", 30.0, "Of the run that is killed.", 0.1)
+  flags.DEFINE_float(
+    "minutes", 30.0, "Of the run that is killed, from its first step.", 0.1
+  )
   flags.DEFINE_float("least", 60.0, "Seconds of a process's steps.", 1.0)
   flags.DEFINE_float("most", 180.0, "Likewise, at most.", 1.0)
   flags.DEFINE_string("config", "shapes.py", "Of unialign_jax.train.")

@@ -38,7 +38,7 @@ class Report:
     compiled: programs that each process of the killed run has compiled.
     differing: values of metrics that are not equal, "step, name".
     arrays: of the last checkpoint, and how many of them differ.
-    growth: of the longest process by name: after its first third, and later.
+    growth: of the longest process by name: earlier, and later.
     leftovers: temporary files and names that are no finished checkpoint.
   """
 
@@ -99,7 +99,7 @@ class Report:
     ]  # fmt: skip
     for run, values in self.growth.items():
       rows += [
-        (f"{run}: {name}", f"{early:.0f} in the second third, {late:.0f} last")
+        (f"{run}: {name}", f"{early:.0f}, then {late:.0f}")
         for name, (early, late) in values.items()
       ]
     table = ["| | |", "|---|---|", *(f"| {a} | {b} |" for a, b in rows)]
@@ -223,10 +223,15 @@ def _checkpoints(workdir: pathlib.Path) -> list[pathlib.Path]:
 
 
 def _growth(run: soak_run.Watched) -> dict[str, tuple[float, float]]:
-  """Medians of the longest process in the second and in the last third."""
+  """Medians of the longest process, in two halves, once it has all it needs.
+
+  The first save starts threads, and compilation gives memory back late: the
+  first third of what follows the second save is left out too.
+  """
   lives = collections.defaultdict(list)
   for look in run.looks:
-    lives[look.pid].append(look)
+    if look.saves >= 2:
+      lives[look.pid].append(look)
   life = max(lives.values(), key=len, default=[])
   third = len(life) // 3
   if not third:

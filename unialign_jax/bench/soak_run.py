@@ -13,6 +13,7 @@ import sys
 import time
 from collections.abc import Sequence
 
+from unialign_jax import checkpoint
 from unialign_jax.training import logger
 
 _PROC = pathlib.Path("/proc")
@@ -33,6 +34,7 @@ class Look:
   Attributes:
     seconds: since the run began.
     pid: of the process.
+    saves: that it had finished.
     memory: resident bytes.
     files: open descriptors.
     threads: in it.
@@ -40,6 +42,7 @@ class Look:
 
   seconds: float
   pid: int
+  saves: int
   memory: int
   files: int
   threads: int
@@ -77,7 +80,8 @@ class Kills:
   Attributes:
     least, most: seconds since the first step of the process.
     seed: of times and signals.
-    until: seconds after which the run is asked to save and end.
+    until: seconds after the run's first step, when it is asked to save and
+      end.
   """
 
   least: float
@@ -122,24 +126,27 @@ def run(
       start_new_session=True,
     )
   try:
-    return _watch(supervisor, workdir / logger.METRICS_FILE, kills)
+    return _watch(supervisor, workdir, kills)
   finally:
     _end(supervisor)
 
 
 def _watch(
-  supervisor: subprocess.Popen, metrics: pathlib.Path, kills: Kills | None
+  supervisor: subprocess.Popen, workdir: pathlib.Path, kills: Kills | None
 ) -> Watched:
   began = time.monotonic()
+  metrics = workdir / logger.METRICS_FILE
   chance = random.Random(kills.seed if kills else 0)
   looks: list[Look] = []
   done: list[Kill] = []
   pid, told, kill_at = 0, 0, None
+  newest, saves = -1, 0
+  end_at = float("inf")
   while supervisor.poll() is None:
     time.sleep(_SECONDS)
     now = time.monotonic() - began
     found = _children(supervisor.pid)
-    if kills and now > kills.until:
+    if now >= end_at:
       supervisor.terminate()
       _wait(supervisor)
       break
@@ -147,9 +154,13 @@ def _watch(
       continue
     if found[0] != pid:
       pid, told, kill_at = found[0], _size(metrics), None
+      newest, saves = _newest(workdir), 0
     if kills and kill_at is None and _size(metrics) > told:
       kill_at = now + chance.uniform(kills.least, kills.most)
-    if (look := _look(pid, now)) is not None:
+      end_at = min(end_at, now + kills.until)
+    if (latest := _newest(workdir)) != newest:
+      newest, saves = latest, saves + 1
+    if (look := _look(pid, now, saves)) is not None:
       looks.append(look)
     if kill_at is not None and now >= kill_at:
       number = signal.SIGKILL
@@ -164,6 +175,12 @@ def _watch(
     looks=looks,
     kills=done,
   )
+
+
+def _newest(workdir: pathlib.Path) -> int:
+  """Step of the newest finished checkpoint, -1 for none."""
+  names = (p.name[5:] for p in (workdir / checkpoint.FOLDER).glob("step_*"))
+  return max((int(name) for name in names if name.isdigit()), default=-1)
 
 
 def _size(path: pathlib.Path) -> int:
@@ -189,7 +206,7 @@ def _end(supervisor: subprocess.Popen) -> None:
     supervisor.wait()
 
 
-def _look(pid: int, now: float) -> Look | None:
+def _look(pid: int, now: float, saves: int) -> Look | None:
   """None where the process has just ended."""
   try:
     status = (_PROC / str(pid) / "status").read_text()
@@ -204,6 +221,7 @@ def _look(pid: int, now: float) -> Look | None:
   return Look(
     seconds=now,
     pid=pid,
+    saves=saves,
     memory=int(fields["VmRSS"].split()[0]) * 1024,
     files=files,
     threads=int(fields["Threads"]),

@@ -109,10 +109,37 @@ class Result:
 
 
 class Benchmark(Protocol):
-  """The interface of a benchmark's module or object."""
+  """The interface of a benchmark's module or object.
+
+  Attributes:
+    name: of it.
+    known_protocols: ways of scoring; the first is that of `results.json`.
+    hub_files: patterns of what is fetched where --data is a data set of the
+      Hugging Face hub; none where its official files are not there.
+  """
 
   name: str
-  needs_judge: bool
+  known_protocols: Sequence[str]
+  hub_files: Sequence[str]
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    """Refuses what could not be scored, before anything is made.
+
+    Args:
+      data: the official files (or folder), from --data.
+      settings: of this benchmark, from --set NAME=VALUE.
+      has_judge: whether `score` will get one.
+
+    Raises:
+      ValueError: nobody to score it, or more than one, or files that are
+        missing for it.
+    """
+    ...
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -121,7 +148,7 @@ class Benchmark(Protocol):
 
     Args:
       data: the official files (or folder), from --data.
-      settings: of this benchmark, from --set.NAME=VALUE.
+      settings: of this benchmark, from --set NAME=VALUE.
 
     Raises:
       ValueError: files that are missing or not what they should be.

@@ -46,6 +46,22 @@ def read(cls: type[_T], settings: Mapping[str, Any], benchmark: str) -> _T:
   return cls(**values)
 
 
+def check_exists(name: str, path: pathlib.Path | None) -> None:
+  """Refuses the path of a setting where there is nothing.
+
+  Args:
+    name: of the setting.
+    path: its value; None where it is not given.
+
+  Raises:
+    ValueError: there is no such file or folder.
+  """
+  if path is not None and not path.exists():
+    raise ValueError(
+      f"--set {name}={path}: cannot be read (no such file or folder)."
+    )
+
+
 def _kind(hint: Any) -> type:
   if isinstance(hint, types.UnionType):
     (hint,) = set(typing.get_args(hint)) - {types.NoneType}

@@ -7,7 +7,7 @@ published numbers.
 
 REPAIRED = "repaired"
 COMPAT = "compat"
-
+ALL = (REPAIRED, COMPAT)
 
 # For results that come from the official scorer's files.
 NOTE = (

@@ -33,3 +33,12 @@ def load(name: str) -> benchmark.Benchmark:
   return getattr(
     importlib.import_module(f"unialign_jax.evals.{module}"), attribute
   )
+
+
+def default_protocol(name: str) -> str | None:
+  """The protocol of a benchmark's `results.json`; None where none is known.
+
+  Args:
+    name: of a benchmark, also of one that another program runs.
+  """
+  return load(name).known_protocols[0] if name in _PLACES else None

@@ -52,9 +52,9 @@ class Report:
   scored_with: Mapping[str, Any] = dataclasses.field(default_factory=dict)
 
 
-def name(protocol: str) -> str:
-  """Of the file: each protocol that was asked for by name has its own."""
-  return f"results-{protocol}.json" if protocol else NAME
+def name(protocol: str, default: str) -> str:
+  """Of the file: each protocol but the benchmark's default has its own."""
+  return NAME if protocol == default else f"results-{protocol}.json"
 
 
 def write(path: pathlib.Path, report: Report) -> None:
@@ -122,6 +122,11 @@ def coverage(scores: Sequence[benchmark_lib.Score]) -> str:
   scored = min(score.scored for score in scores)
   expected = max(score.expected for score in scores)
   return f"{expected}" if scored == expected else f"{scored} of {expected}"
+
+
+def is_empty(report: Report) -> bool:
+  """Whether no number came of it."""
+  return all(score.value is None for score in report.result.scores)
 
 
 def cells(report: Report) -> tuple[list[str], list[list[str]]]:

@@ -1,5 +1,6 @@
 """The bodies of requests: JSON objects, and forms with files."""
 
+import json
 from collections.abc import Mapping
 from collections.abc import Sequence
 from typing import Any
@@ -16,7 +17,7 @@ _FILES = ("image", "image[]")
 
 
 async def document(request: http.Request) -> Mapping[str, Any]:
-  """The object of a body in JSON.
+  """The object of a body in JSON, which is UTF-8.
 
   Raises:
     errors.ApiError: anything else.
@@ -25,13 +26,16 @@ async def document(request: http.Request) -> Mapping[str, Any]:
   # Not by `request.body()`, which keeps it as long as the request.
   data = b"".join([part async for part in request.stream()])
   try:
-    values = strict_json.document(data)
+    text = data.decode("utf-8-sig")
+    values = strict_json.document(text)
   except ValueError as error:
     raise errors.bad(f"body: got no JSON ({error}).") from None
   if not isinstance(values, dict):
     raise errors.bad(
       f"body: got {type(values).__name__}, expected a JSON object."
     )
+  if "\\ud" in text or "\\uD" in text:  # nothing else makes half a pair
+    _check_characters(values)
   return values
 
 
@@ -41,16 +45,28 @@ async def form(
   """Fields, and the files of the pictures in their order.
 
   Raises:
-    errors.ApiError: another type, a field twice, a mask, a file elsewhere.
+    errors.ApiError: another type or charset, a field twice, a mask, a file
+      elsewhere.
     starlette.exceptions.HTTPException: no form, or too many fields or files.
   """
   _check_type(request, "multipart/form-data")
+  try:
+    return await _fields(request)
+  except UnicodeError as error:  # of the charset that a client may name
+    raise errors.bad(f"body: got {error}, expected UTF-8.") from None
+
+
+async def _fields(
+  request: http.Request,
+) -> tuple[dict[str, str], list[bytes]]:
+  """See `form`."""
   values: dict[str, str] = {}
   files: list[bytes] = []
   most = images.MAX_CONDITIONS + 1  # one more is a mistake that is told
   async with request.form(max_files=most, max_fields=_MAX_FIELDS) as form:
     for name, value in form.multi_items():
       is_file = isinstance(value, datastructures.UploadFile)
+      _check_characters({name: None if is_file else value})
       if is_file and name in _FILES:
         files.append(await value.read())
       elif name == "mask":
@@ -70,6 +86,20 @@ async def form(
       else:
         values[name] = value
   return values, files
+
+
+def _check_characters(values: Mapping[str, Any]) -> None:
+  """Refuses half a surrogate pair, which no tokenizer and no reply can hold."""
+  for name, value in values.items():
+    try:
+      json.dumps({name: value}, ensure_ascii=False).encode()
+    except UnicodeEncodeError:
+      shown = name.encode(errors="backslashreplace").decode()
+      raise errors.bad(
+        f"{shown}: got half a surrogate pair (\\ud800 to \\udfff alone),"
+        " expected whole characters.",
+        param=shown,
+      ) from None
 
 
 def _check_type(request: http.Request, expected: str) -> None:

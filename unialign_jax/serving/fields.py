@@ -5,7 +5,6 @@ nothing about the result.
 """
 
 import difflib
-import math
 from collections.abc import Collection
 from collections.abc import Mapping
 from typing import Any
@@ -77,8 +76,9 @@ class Fields:
       return None
     if self._is_form and isinstance(value, str):
       value = _parsed(float, value)
-    is_number = type(value) in (int, float) and math.isfinite(value)
-    if not is_number or not low <= value <= high:
+    # NaN and infinity are in no range; a whole number may be more than a float
+    # holds, and compares all the same.
+    if type(value) not in (int, float) or not low <= value <= high:
       raise errors.bad(
         f"{name}: got {_shown(self._values[name])}, expected a number"
         f" from {low:g} to {high:g}.",

@@ -42,10 +42,13 @@ class Failure:
   Attributes:
     reason: Short and without particulars, so that reasons can be counted.
     detail: The particulars.
+    rejected: Whether it is this one request that the server would not have;
+      others may pass.
   """
 
   reason: str
   detail: str = ""
+  rejected: bool = False
 
 
 class Unusable(RuntimeError):

@@ -21,10 +21,17 @@ _REFUSED = {
   404: "check the address (it usually ends in /v1) and the name of the model,"
   " that under which the server serves it",
 }
+# The same request would get the same answer, another one need not.
+_REJECTED = (400, 413, 422)
+# Codes by which OpenAI's and Azure's filters of contents refuse, with 400.
+_FILTERED = ("content_filter", "content_policy_violation")
 # Loggers of the client that tell whole URLs, with user, password and query,
 # and the headers of replies.
 _TELL_ALL = ("httpx", "httpx2", "httpcore", "httpcore2")
 MAX_REPLY_BYTES = 2**20  # a hundred times what is asked for
+# Characters. What is shorter ("1", "none", "EMPTY") guards nothing, and is in
+# any text by chance.
+_SHORTEST_SECRET = 8
 
 
 class Endpoint:
@@ -140,13 +147,24 @@ class Endpoint:
         f" ({self._censored(error.message)}), expected answers by"
         f" {self._model!r}; {remedy}"
       ) from None  # the error holds the request, and so the key
-    return self._failure(f"http {error.status_code}", error.message)
+    status = error.status_code
+    if status == 400 and error.code in _FILTERED:
+      return self._failure("refusal", error.message)
+    return self._failure(
+      f"http {status}", error.message, rejected=status in _REJECTED
+    )
 
-  def _failure(self, reason: str, detail: object) -> asking.Failure:
-    return asking.Failure(reason, self._censored(str(detail))[:1000])
+  def _failure(
+    self, reason: str, detail: object, *, rejected: bool = False
+  ) -> asking.Failure:
+    return asking.Failure(reason, self._censored(str(detail))[:1000], rejected)
 
   def _censored(self, text: str) -> str:
-    """What a server says may quote the key."""
+    """What a server says may quote the key, which no file may hold.
+
+    Answers too, before anything is read in them: they are written to files
+    that are passed on, and read again there, which must give the same.
+    """
     for secret in self._secrets:
       text = text.replace(secret, "***")
     return text
@@ -208,7 +226,7 @@ def _answer(completion: Any) -> asking.Answer | asking.Failure:
 def _secrets(url: str) -> list[str]:
   parts = urllib.parse.urlsplit(url)
   found = [os.environ.get("OPENAI_API_KEY"), parts.password, parts.query]
-  return [secret for secret in found if secret]
+  return [s for s in found if s and len(s) >= _SHORTEST_SECRET]
 
 
 def _bounded_client(openai: Any, seconds: float, max_bytes: int) -> Any:

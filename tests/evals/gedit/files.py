@@ -79,10 +79,12 @@ def write_arrow(
   return folder
 
 
-def write_packed(folder: pathlib.Path) -> pathlib.Path:
-  """UniWorld's repack of the English rows."""
+def write_packed(
+  folder: pathlib.Path, rows: Sequence[dict[str, Any]] = ROWS[:3]
+) -> pathlib.Path:
+  """UniWorld's repack of English rows."""
   entries = {}
-  for fields in ROWS[:3]:
+  for fields in rows:
     name = f"{fields['task_type']}/{fields['key']}.jpg"
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)

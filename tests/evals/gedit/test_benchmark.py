@@ -1,6 +1,7 @@
 """GEdit-Bench as a command uses it."""
 
 import csv
+import json
 import math
 import pathlib
 import threading
@@ -148,14 +149,25 @@ def test_scored_pictures_are_written_as_the_official_files(tmp_path, data):
   _make(out, data, {"k1": (90, 4), "k2": (10, 9)})
   own = _score(out, data, FakeJudge(), backbone="gpt4o")
   folder = out / "gpt4o" / "eval_results_new"
-  names = {path.name for path in folder.iterdir()}
+  names = {path.name for path in folder.glob("*.csv")}
   assert len(names) == 11 and "model_color_alter_gpt_score.csv" in names
   with (folder / "model_color_alter_gpt_score.csv").open() as file:
     first, second = csv.DictReader(file)
   assert tuple(first) == files.COLUMNS
   assert (first["sementics_score"], first["quality_score"]) == ("1.0", "4.0")
   assert second["intersection_exist"] == "False"
-  read = _score(out, data, results=str(folder))
+  (other,) = {path.name for path in folder.iterdir()} - names
+  assert json.loads((folder / other).read_text()) == {
+    "judge": "fake",
+    "libraries": "none",
+  }
+  # Without that they could not be told from the official scorer's.
+  moved = folder.rename(tmp_path / "moved")
+  for path in (moved, moved / "model_color_alter_gpt_score.csv"):
+    with pytest.raises(ValueError, match=r"files of a judge here.*made_by\.js"):
+      _score(out, data, results=str(path))
+  (moved / other).unlink()
+  read = _score(out, data, results=str(moved))
   assert read.official and read.scores == own.scores
   assert not any("Verdicts are the official" in note for note in own.notes)
   assert any("Verdicts are the official" in note for note in read.notes)

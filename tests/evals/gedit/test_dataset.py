@@ -65,21 +65,35 @@ def test_uniworlds_repack_is_read(tmp_path: pathlib.Path):
     _read(moved)
 
 
-def test_the_whole_data_has_606_items_or_604_in_eleven_groups(
+def test_the_whole_data_has_606_items_in_eleven_groups(
   tmp_path: pathlib.Path,
 ):
   rows = [*files.whole(), *files.whole("cn")]
   data = files.write_parquet(tmp_path / "a", rows)
   assert len(_read(data, partial=False)) == 606
-  data = files.write_parquet(tmp_path / "b", files.whole(number=604))
-  assert len(_read(data, partial=False)) == 604
-  data = files.write_parquet(tmp_path / "c", files.whole(number=605))
-  with pytest.raises(ValueError, match=r"got 605 items in en.*expected 606"):
+  for number in (604, 605):
+    data = files.write_parquet(tmp_path / str(number), files.whole()[:number])
+    with pytest.raises(ValueError, match=rf"got {number} items.*expected 606"):
+      _read(data, partial=False)
+    assert len(_read(data, partial=True)) == number
+  data = files.write_arrow(tmp_path / "c", files.whole()[:604])
+  with pytest.raises(ValueError, match=r"got 604 items in en.*expected 606"):
     _read(data, partial=False)
   rows = [r | {"task_type": "ps_human"} for r in files.whole()]
   data = files.write_parquet(tmp_path / "d", rows)
   with pytest.raises(ValueError, match="in 11 groups"):
     _read(data, partial=False)
+
+
+def test_uniworlds_repack_has_604_items(tmp_path: pathlib.Path):
+  for number in (604, 603):
+    path = files.write_packed(tmp_path / str(number), files.whole()[:number])
+    for data in (path, path.parent):
+      if number == 604:
+        assert len(_read(data, partial=False)) == 604
+      else:
+        with pytest.raises(ValueError, match=r"got 603 items.*expected 604 in"):
+          _read(data, partial=False)
 
 
 @pytest.mark.parametrize(

@@ -12,6 +12,7 @@ from unialign_jax.evals import registry
 from unialign_jax.evals.imgedit import benchmark as imgedit
 from unialign_jax.evals.imgedit import dataset
 from unialign_jax.evals.imgedit import judging
+from unialign_jax.evals.imgedit import replies
 from unialign_jax.evals.imgedit import rubrics
 
 _BENCHMARK = imgedit.BENCHMARK
@@ -118,6 +119,9 @@ def test_replies_are_written_as_the_official_file(tmp_path, data):
   _make(out, _SCORES)
   own = _score(out, data, FakeJudge(nonsense=1))
   written = json.loads((out / judging.REPLIES).read_text())
+  # The official scripts find no score in who made it.
+  assert replies.as_released(written["made_by"]) is None
+  assert written.pop("made_by") == "fake (asked with none)"
   assert written == {
     key: files.reply(*scores) for key, scores in _SCORES.items()
   }
@@ -125,8 +129,27 @@ def test_replies_are_written_as_the_official_file(tmp_path, data):
     _score(out, data, results=str(out / judging.REPLIES))
   path = tmp_path / "result.json"
   path.write_bytes((out / judging.REPLIES).read_bytes())
+  with pytest.raises(ValueError, match="replies of a judge here"):
+    _score(out, data, results=str(path))
+  _write(path, written)
   read = _score(out, data, results=str(path))
   assert read.official and read.scores == own.scores
+
+
+def test_a_reply_that_is_no_unicode_loses_no_judging(tmp_path, data):
+  """Half a surrogate pair, as JSON can bring it."""
+  out = tmp_path / "out"
+  _make(out, _SCORES)
+  judge = FakeJudge()
+  said = "\ud800\u00e4\n" + files.reply(4, 3, 4)
+  judge.ask = lambda prompt, images, *, attempt=0: said
+  result = _score(out, data, judge)
+  assert _value(result, "style") == pytest.approx(11 / 3)
+  written = json.loads((out / judging.REPLIES).read_text(encoding="utf-8"))
+  assert written["7"] == said
+  again = FakeJudge()
+  assert _score(out, data, again).scores == result.scores
+  assert again.prompts == []
 
 
 def test_what_cannot_be_read_has_no_score(tmp_path, data):
@@ -137,7 +160,7 @@ def test_what_cannot_be_read_has_no_score(tmp_path, data):
   assert len(judge.prompts) == 6
   assert _value(result, "adjust") is None
   assert any("3 pictures got no score" in note for note in result.notes)
-  assert json.loads((out / judging.REPLIES).read_text()) == {}
+  assert set(json.loads((out / judging.REPLIES).read_text())) == {"made_by"}
 
 
 _RAW = {

@@ -34,6 +34,7 @@ _R = files.reply
     ("A: 0\nB: 3\nC: 5", 2.67, "out of range"),
     ("A: 4/10\nB: 3/10\nC: 5/10", None, "out of range"),
     ("A: 4.5\nB: 3\nC: 5", 4.0, "wrong count"),
+    ("A: 4\nB: ²", 4.0, "wrong count"),
     ("Brief reasoning: none", None, "no scores"),
     ("I cannot judge that.", None, "no scores"),
     ("", None, "empty"),
@@ -46,3 +47,11 @@ def test_both_ways_of_reading(reply: str, released, repaired):
     assert found.reason == repaired
   else:
     assert found == repaired
+
+
+def test_what_ends_the_official_script_is_left_out():
+  """Digits that are no number, and more of them than a number may have."""
+  for digits in ("²", "1²", "9" * 400, "9" * 5000):
+    assert replies.as_released(f"A: {digits}") is None
+    assert replies.as_released(f"A: 4\nB: 3\nC: {digits}") == 3.5
+  assert replies.as_released("A: 4\nB: " + "9" * 300) > 1e299

@@ -137,6 +137,78 @@ def test_refusals_are_attempts_and_stop_nothing(path):
   assert len(judge.asked) == 24
 
 
+def rejected_but(*shades):
+  """A judge that takes questions about these shades alone."""
+
+  def reply(prompt, images, attempt):
+    if fakes.shade_of(images) not in shades:
+      raise judge_lib.JudgeRejected("http 400")
+    return fakes.say_shade(prompt, images, attempt)
+
+  return fakes.FakeJudge(reply, concurrency=1)
+
+
+def test_rejections_by_a_judge_that_has_replied_are_attempts(path):
+  judge = rejected_but(0)
+  found = fakes.run(path, judge, range(15), attempts=2)
+  assert found == [(0.0,), *[replies.Unparsed("rejected", "http 400")] * 14]
+  assert len(judge.asked) == 1 + 14 * 2
+  assert fakes.run(path, judge, range(15), attempts=2) == found
+  assert len(judge.asked) == 1 + 14 * 2
+
+
+def test_a_judge_that_rejects_all_is_lost_and_its_questions_are_not(path):
+  """As one that is asked in a way it does not know, until that is mended."""
+  with pytest.raises(asking.JudgeLost, match="http 400"):
+    fakes.run(path, rejected_but(), range(100))
+  judge = fakes.FakeJudge(fakes.say_shade)
+  assert fakes.run(path, judge, range(12)) == [(n / 10,) for n in range(12)]
+
+
+def test_what_a_judge_said_in_an_earlier_run_tells_that_it_replies(path):
+  fakes.run(path, rejected_but(0), [0])
+  judge = rejected_but()
+  found = fakes.run(path, judge, range(1, 15), attempts=1)
+  assert {one.reason for one in found} == {"rejected"}
+  other = rejected_but()
+  other.identity = "another"
+  with pytest.raises(asking.JudgeLost):
+    fakes.run(path, other, range(1, 15), attempts=1)
+
+
+def test_a_reply_that_breaks_the_parser_is_kept_like_any_other(path):
+  """And read again in the next run, when the parser may be mended."""
+
+  def question(shade, parse):
+    one = fakes.question(shade)
+    return asking.Question(
+      key=one.key,
+      rubric=one.rubric,
+      prompt=one.prompt,
+      images=one.images,
+      parse=parse,
+    )
+
+  def fragile(reply):
+    return (float(reply),) if reply != "x" else (1 / 0,)
+
+  judge = fakes.FakeJudge(
+    lambda prompt, images, attempt: "x" if fakes.shade_of(images) == 1 else "2"
+  )
+  asked = [question(shade, fragile) for shade in range(3)]
+  for _ in range(2):
+    with ledger_lib.Ledger(path) as ledger:
+      found = asking.answers(judge, asked, ledger, quiet=True)
+    assert found[0] == found[2] == (2.0,)
+    assert found[1].reason == "ZeroDivisionError in the parser"
+    assert found[1].detail == "division by zero"
+    assert len(judge.asked) == 2 + 3
+  assert {line["reply"] for line in fakes.lines(path)} == {"2", "x"}
+  mended = question(1, lambda reply: (7.0,))
+  with ledger_lib.Ledger(path) as ledger:
+    assert asking.answers(judge, [mended], ledger, quiet=True) == [(7.0,)]
+
+
 def test_a_judge_that_is_gone_stops_the_run(path):
   def reply(prompt, images, attempt):
     if fakes.shade_of(images) >= 5:

@@ -76,6 +76,7 @@ def test_one_score(reply, score):
     ('{"score": [null, 3]}', "not a number"),
     ('{"score": [NaN, 3]}', "not a number"),
     ('{"score": [7, "3/5"]}', "not a number"),
+    ('{"score": [7, 1e999]}', "not a number"),
     ('{"score": [7, "good"]}', "not a number"),
     ('{"score": [7, 6]} or rather {"score": [7, 5]}', "ambiguous"),
     ("[7, 6] or [7, 5]", "ambiguous"),
@@ -86,6 +87,19 @@ def test_no_scores(reply, reason):
   found = replies.parse(reply, 2)
   assert isinstance(found, replies.Unparsed)
   assert found.reason == reason
+
+
+def test_numbers_of_hundreds_of_digits():
+  """More than a float holds; and more than Python makes a number of."""
+  for digits, written, reason in (
+    (400, "%s", "not a number"),
+    (400, '"%s"', "out of range"),
+    (400, '"1/%s"', "not a number"),
+    (5000, "%s", "out of range"),
+  ):
+    number = written % ("9" * digits)
+    found = replies.parse(f'{{"score": [7, {number}]}}', 2)
+    assert found.reason == reason, (digits, written)
 
 
 def test_another_scale():

@@ -4,7 +4,9 @@ A random model never writes scores: this shows that pictures and questions
 arrive, that replies come back, and that none becomes a score.
 """
 
+import json
 import os
+import pathlib
 import socket
 import subprocess
 import sys
@@ -17,15 +19,18 @@ import pytest
 from PIL import Image
 
 from tests.evals.judge import fakes
+from unialign_jax.evals import results
 from unialign_jax.evals.judge import flags
 from unialign_jax.evals.judge import judge as judge_lib
 from unialign_jax.evals.judge import vlm_judge
+from unialign_jax.evals.semgen import dataset
 
 for _name in ("torch", "openai", "fastapi", "uvicorn", "accelerate"):
   pytest.importorskip(_name)
 tiny_llava = pytest.importorskip("tests.vlm.tiny_llava")
 
 _PATIENCE = 120.0
+_SEMGEN = os.environ.get(dataset.VARIABLE)
 
 
 @pytest.fixture(scope="module")
@@ -130,3 +135,53 @@ def test_a_model_that_it_does_not_serve(url, monkeypatch):
   with pytest.raises(judge_lib.JudgeError, match="http 400"):
     judge.ask("a", pictures(1))
   judge.close()
+
+
+@pytest.mark.skipif(
+  not _SEMGEN, reason=f"got no ${dataset.VARIABLE}, expected SemGen-Bench"
+)
+def test_from_a_model_and_photographs_to_a_table(
+  url: str, folder: pathlib.Path, tmp_path: pathlib.Path
+):
+  """One command: every picture is made and judged, and no score invented."""
+  out = tmp_path / "out"
+  done = subprocess.run(
+    [
+      *(sys.executable, "-m", "unialign_jax.evaluate", "--benchmark=semgen"),
+      *("--model=shapes", "--steps=2", f"--out={out}", "--set=limit=8"),
+      *(f"--judge={url}", f"--judge_model={folder}", "--judge_retries=0"),
+      *("--judge_max_tokens=6", "--set=attempts=1"),
+    ],
+    env={
+      **os.environ,
+      "JAX_PLATFORMS": "cpu",
+      "NO_PROXY": "127.0.0.1",
+      "OPENAI_API_KEY": "",
+      "XDG_CACHE_HOME": str(tmp_path),
+    },
+    capture_output=True,
+    text=True,
+    timeout=300,
+    check=False,
+  )
+  assert done.returncode == 1, done.stderr
+  assert "no number came of it" in done.stderr
+  assert "Traceback" not in done.stderr
+  assert "32 of 32 pictures and texts are there" in done.stdout
+  groups = {group.name for group in dataset.GROUPS}
+  found = results.read(out / results.NAME)
+  assert found.made == found.wanted == 32
+  assert groups < {score.group for score in found.result.scores}
+  for score in found.result.scores:
+    assert score.value is None and score.scored == 0, score
+    if score.group in groups:
+      assert score.expected == 8
+  notes = " ".join(found.result.notes)
+  assert "32 pictures got no score and are in no mean" in notes
+  # All was asked and answered: a release judges a picture by two rubrics.
+  lines = (out / "judgements.jsonl").read_text().splitlines()
+  judged = [json.loads(line) for line in lines]
+  assert len({line["key"] for line in judged}) == len(judged) == 64
+  assert all(line["reply"] is not None for line in judged)
+  table = (out / "table-release.md").read_text()
+  assert table.count("0 of 8") == 4

@@ -1,5 +1,6 @@
 """Judges behind a server on this machine, and in this process."""
 
+import json
 import logging
 import time
 
@@ -9,6 +10,7 @@ from PIL import Image
 
 from tests.evals.judge import fakes
 from tests.vlm import server as server_lib
+from unialign_jax.evals.judge import asking as judge_asking
 from unialign_jax.evals.judge import flags
 from unialign_jax.evals.judge import judge as judge_lib
 from unialign_jax.evals.judge import vlm_judge
@@ -156,6 +158,80 @@ def test_a_content_filter_is_a_refusal(judge_of):
     pytest.raises(judge_lib.JudgeRefused, match="content filter"),
   ):
     judge_of(server).ask("?", [])
+
+
+@pytest.mark.parametrize("code", ["content_filter", "content_policy_violation"])
+def test_a_content_filter_that_answers_400_is_a_refusal_too(
+  judge_of, tmp_path, code
+):
+  """As Azure's and OpenAI's do; here of every question."""
+  filtered = {"message": "The response was filtered", "code": code}
+  reply = Reply(status=400, body=json.dumps({"error": filtered}).encode())
+  with server_lib.Server(lambda *_: reply) as server:
+    judge = judge_of(server)
+    found = fakes.run(tmp_path / "j.jsonl", judge, range(12), attempts=1)
+    assert {one.reason for one in found} == {"refusal"}
+    assert "The response was filtered" in found[0].detail
+    assert len(server.seen) == 12
+    fakes.run(tmp_path / "j.jsonl", judge, range(12), attempts=1)
+    assert len(server.seen) == 12
+    # That is what 400 says with this code alone.
+    other = Reply(status=401, body=reply.body)
+  with (
+    server_lib.Server(lambda *_: other) as server,
+    pytest.raises(vlm_asking.Unusable),
+  ):
+    judge_of(server).ask("?", [])
+
+
+@pytest.mark.parametrize("status", [400, 413, 422])
+def test_a_request_that_is_rejected_is_an_attempt(judge_of, tmp_path, status):
+  """The judging ends, though every larger picture is too large."""
+  rejected = Reply(status=status, body=b'{"error": {"message": "too large"}}')
+
+  def reply(seen, number):
+    return rejected if seen.shade >= 1 else GOOD
+
+  path = tmp_path / "j.jsonl"
+  with server_lib.Server(reply) as server:
+    judge = judge_of(server, concurrency=1)
+    found = fakes.run(path, judge, range(12), attempts=1)
+    assert found[0] == (7.0,)
+    assert {one.reason for one in found[1:]} == {"rejected"}
+    assert f"http {status}" in found[1].detail
+    assert "too large" in found[1].detail
+    assert fakes.run(path, judge, range(12), attempts=1) == found
+    assert len(server.seen) == 12
+
+
+@pytest.mark.parametrize("status", [404, 429, 500])
+def test_what_is_no_fault_of_the_question_is_no_attempt(
+  judge_of, tmp_path, status
+):
+  body = b'{"error": {"message": "no", "code": "content_filter"}}'
+  bad = Reply(status=status, body=body)
+
+  def reply(seen, number):
+    return bad if seen.shade >= 5 else GOOD
+
+  error = vlm_asking.Unusable if status == 404 else judge_asking.JudgeLost
+  with server_lib.Server(reply) as server:
+    judge = judge_of(server, concurrency=1, retries=0)
+    with pytest.raises(error, match=str(status)):
+      fakes.run(tmp_path / "j.jsonl", judge, range(20))
+
+
+def test_a_short_key_leaves_replies_as_they_are(
+  judge_of, tmp_path, monkeypatch
+):
+  """Servers of one's own get keys like "1" and "EMPTY"."""
+  monkeypatch.setenv("OPENAI_API_KEY", "1")
+  reply = Reply(text='{"score": [1]}')
+  with server_lib.Server(lambda *_: reply) as server:
+    found = fakes.run(tmp_path / "j.jsonl", judge_of(server), [1])
+  assert found == [(1.0,)]
+  (line,) = fakes.lines(tmp_path / "j.jsonl")
+  assert line["reply"] == reply.text
 
 
 def test_a_wrong_key_stops_at_once(judge_of, tmp_path):

@@ -21,6 +21,7 @@ from unialign_jax.evals.dpg import raw
 from unialign_jax.evals.dpg import scores
 from unialign_jax.evals.dpg import scoring
 from unialign_jax.evals.dpg import vqa
+from unialign_jax.evals.geneval import detector
 from unialign_jax.evals.judge import judge as judge_lib
 
 _METRIC = "score"
@@ -72,7 +73,35 @@ class DpgBench:
   """See `benchmark.Benchmark`."""
 
   name = "dpg"
-  needs_judge = False
+  known_protocols = protocols.ALL
+  hub_files = ()
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    chosen = options.read(Options, settings, self.name)
+    if chosen.vqa and has_judge:
+      raise ValueError("dpg: got --judge and --set vqa, expected one of them.")
+    if not chosen.results and not chosen.vqa and not has_judge:
+      raise ValueError(
+        "dpg: got nobody who answers; give --judge=..., --set vqa=MODEL, or the"
+        " official scorer's file (--set results=RES.txt). The pictures are made"
+        " without (--only=generate)."
+      )
+    options.check_exists("results", chosen.results)
+    if not chosen.vqa and not has_judge:
+      return
+    if chosen.vqa:
+      detector.library("torch")  # it raises
+    items = list(prompts.read(data, chosen.partial))
+    if _questions(data, chosen, items) is None:
+      raise ValueError(
+        f"dpg: got no {questions_lib.NAME}, expected it in --data, or --set"
+        " questions=FILE."
+      )
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -98,26 +127,14 @@ class DpgBench:
     settings: Mapping[str, Any],
     judge: judge_lib.Judge | None,
   ) -> benchmark.Result:
+    self.check(data, settings, judge is not None)
     chosen = options.read(Options, settings, self.name)
     items = list(prompts.read(data, chosen.partial))
-    if chosen.vqa and judge is not None:
-      raise ValueError("dpg: got --judge and --set vqa, expected one of them.")
-    if not chosen.results and not chosen.vqa and judge is None:
-      raise ValueError(
-        "dpg: got nobody who answers; give --judge=..., --set vqa=MODEL, or the"
-        " official scorer's file (--set results=RES.txt). The pictures are made"
-        " without (--only=generate)."
-      )
     questions = _questions(data, chosen, items)
     report = _Report(chosen, questions, items)
     if chosen.results:
       report.add_official(chosen.results)
     if chosen.vqa or judge is not None:
-      if questions is None:
-        raise ValueError(
-          f"dpg: got no {questions_lib.NAME}, expected it in --data, or --set"
-          " questions=FILE."
-        )
       answerer = vqa.Transformers(chosen.vqa) if chosen.vqa else judge
       of_items = {item: questions.items[item] for item in items}
       answers = scoring.run(

@@ -78,7 +78,24 @@ class GEditBench:
   """See `benchmark.Benchmark`."""
 
   name = "gedit"
-  needs_judge = False
+  known_protocols = protocols.ALL
+  hub_files = ("*.parquet", "*.arrow")
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    del data
+    chosen = options.read(Options, settings, self.name)
+    if (chosen.results is not None) == has_judge:
+      raise ValueError(
+        "gedit: got both a judge and --set results, or neither; expected"
+        " --judge=..., or the official scorer's files. The pictures are made"
+        " without (--only=generate)."
+      )
+    options.check_exists("results", chosen.results)
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -103,13 +120,8 @@ class GEditBench:
     settings: Mapping[str, Any],
     judge: judge_lib.Judge | None,
   ) -> benchmark.Result:
+    self.check(data, settings, judge is not None)
     chosen = options.read(Options, settings, self.name)
-    if (chosen.results is None) == (judge is None):
-      raise ValueError(
-        "gedit: got both a judge and --set results, or neither; expected"
-        " --judge=..., or the official scorer's files. The pictures are made"
-        " without (--only=generate)."
-      )
     items = chosen.read(data, None)
     if judge is None:
       found = official.read(out, items, chosen.results, chosen.language)
@@ -139,7 +151,8 @@ def _judged(
 ) -> scores.Found:
   """Has the pictures judged, and writes that as the official files too."""
   samples = judging.run(out, items, judge, chosen.attempts)
-  tables.write(out, chosen.backbone, items, samples)
+  made_by = {"judge": judge.identity, "libraries": judge.libraries}
+  tables.write(out, chosen.backbone, items, samples, made_by)
   note = (
     "The rubrics are VIEScore's in other words: only numbers of one judge and"
     " one version of this project can be compared."

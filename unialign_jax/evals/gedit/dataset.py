@@ -27,9 +27,9 @@ GROUPS = (
 )
 LANGUAGES = ("en", "cn")
 INPUT, RAW = "input_image", "input_image_raw"
-# Rows of one language; the second number is that of UniWorld's repack.
-NUMBERS = (606, 604)
+NUMBER = 606  # rows of one language
 _PACKED = "gedit_edit.json"
+_PACKED_NUMBER = 604  # in UniWorld's repack, and nowhere else
 _COLUMNS = ("task_type", "key", "instruction", "instruction_language")
 _INTERSECTION = "Intersection_exist"
 _MOST_PROBLEMS = 20
@@ -91,7 +91,7 @@ def read(
       "--data: got none, expected the folder of stepfun-ai/GEdit-Bench, or"
       f" UniWorld's {_PACKED}."
     )
-  rows = _rows(data, column, images)
+  rows, expected = _rows(data, column, images)
   found, problems = [], []
   for number, row in enumerate(rows):
     if text := _problem(row, column):
@@ -108,31 +108,31 @@ def read(
       " again:\n  " + "\n  ".join(problems[:_MOST_PROBLEMS])
     )
   counts = collections.Counter(item.task for item in found)
-  is_whole = len(found) in NUMBERS and set(counts) == set(GROUPS)
+  is_whole = len(found) == expected and set(counts) == set(GROUPS)
   if not is_whole and not partial:
     raise ValueError(
       f"{data}: got {len(found)} items in {language}, {dict(counts)}; expected"
-      f" {NUMBERS[0]} (or {NUMBERS[1]} in UniWorld's repack) in"
-      f" {len(GROUPS)} groups. Get all files; --set partial=true takes a part."
+      f" {expected} in {len(GROUPS)} groups. Get all files; --set partial=true"
+      " takes a part."
     )
   return found
 
 
 def _rows(
   data: pathlib.Path, column: str | None, images: pathlib.Path | None
-) -> Iterable[Mapping[str, Any]]:
-  """The rows of whichever files there are."""
+) -> tuple[Iterable[Mapping[str, Any]], int]:
+  """The rows of whichever files there are, and how many a language has."""
   if data.is_file():
-    return _packed(data, images)
+    return _packed(data, images), _PACKED_NUMBER
   if not data.is_dir():
     raise ValueError(f"--data={data}: got no such folder.")
   if paths := dataset_files.find(data, "**/*.parquet"):
     columns = [*_COLUMNS, _INTERSECTION, *([column] if column else [])]
-    return _all(parquet.Rows(paths, columns))
+    return _all(parquet.Rows(paths, columns)), NUMBER
   if paths := dataset_files.find(data, "**/*.arrow"):
-    return _arrow(paths)
+    return _arrow(paths), NUMBER
   if (data / _PACKED).is_file():
-    return _packed(data / _PACKED, images)
+    return _packed(data / _PACKED, images), _PACKED_NUMBER
   raise ValueError(
     f"--data={data}: got neither *.parquet nor *.arrow nor {_PACKED} in it,"
     " expected the files of stepfun-ai/GEdit-Bench or UniWorld's."

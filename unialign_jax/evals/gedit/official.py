@@ -29,7 +29,7 @@ def read(
     language: of the rows that count.
 
   Raises:
-    ValueError: no such files, or rows of other items.
+    ValueError: no such files, rows of other items, or a judge's from here.
   """
   rows = [
     (name, sample)

@@ -2,9 +2,12 @@
 
 `{name}_{group}_gpt_score.csv`, one a group. The scorer writes a row a picture
 that it found, and one more for each time that it was cut off and started anew.
+Beside files that were written here lies `MADE_BY`, so that they are not taken
+for the scorer's, whatever their folder is called.
 """
 
 import csv
+import json
 import math
 import pathlib
 import re
@@ -12,9 +15,12 @@ from collections.abc import Iterable
 from collections.abc import Mapping
 from collections.abc import Sequence
 
+from etils import epath
+
 from unialign_jax.evals.gedit import dataset
 from unialign_jax.evals.gedit import layout
 from unialign_jax.evals.gedit import scores
+from unialign_jax.features import files
 
 # The spelling is the scorer's.
 _SC, _PQ = "sementics_score", "quality_score"
@@ -22,6 +28,7 @@ COLUMNS = (
   *("source_image", "edited_image", "instruction", _SC, _PQ),
   *("intersection_exist", "instruction_language"),
 )
+MADE_BY = "made_by.json"
 _PLACE = re.compile(r"(?:^|/)fullset/(?P<name>[^/]+/[^/]+/[^/]+)\.png$")
 _BOOLEANS = {"True": True, "False": False, "": None}
 Row = tuple[str, scores.Sample]  # `dataset.Item.name` and what became of it
@@ -34,8 +41,14 @@ def read(path: pathlib.Path) -> list[Row]:
     path: the folder eval_results_new, or e.g. the combined file.
 
   Raises:
-    ValueError: no such file, or rows of another kind.
+    ValueError: no such file, rows of another kind, or such as `write` wrote.
   """
+  made_by = (path if path.is_dir() else path.parent) / MADE_BY
+  if made_by.exists():
+    raise ValueError(
+      f"--set results={path}: got files of a judge here ({made_by} says which),"
+      " expected those of the official scorer, in a folder of their own."
+    )
   paths = [path]
   if path.is_dir():
     paths = [
@@ -56,6 +69,7 @@ def write(
   backbone: str,
   items: Sequence[dataset.Item],
   samples: Sequence[scores.Sample],
+  made_by: Mapping[str, str],
 ) -> None:
   """Writes scored samples where calculate_statistics.py looks for them.
 
@@ -64,9 +78,13 @@ def write(
     backbone: the folder in it.
     items: of the samples.
     samples: one an item.
+    made_by: who scored them, for `MADE_BY`.
   """
   folder = out / backbone / "eval_results_new"
   folder.mkdir(parents=True, exist_ok=True)
+  # First, so that there is never a table without it.
+  text = json.dumps(made_by, indent=2, ensure_ascii=False) + "\n"
+  files.write(epath.Path(folder / MADE_BY), text.encode())
   for group in dataset.GROUPS:
     rows = [
       _row(out, item, sample)

@@ -76,7 +76,26 @@ class GenEval:
   """See `benchmark.Benchmark`."""
 
   name = "geneval"
-  needs_judge = False
+  known_protocols = protocols.ALL
+  hub_files = ()
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    del data, has_judge
+    chosen = options.read(Options, settings, self.name)
+    if not chosen.results and not chosen.detector:
+      raise ValueError(
+        "geneval: got nothing to score with; give the official scorer's file"
+        " (--set results=results.jsonl), or models (--set detector=... --set"
+        " clip=...). The pictures are made without (--only=generate)."
+      )
+    options.check_exists("results", chosen.results)
+    if chosen.detector:
+      detector.library("torch")  # it raises
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -106,14 +125,8 @@ class GenEval:
     settings: Mapping[str, Any],
     judge: judge_lib.Judge | None,
   ) -> benchmark.Result:
-    del judge
+    self.check(data, settings, judge is not None)
     chosen = options.read(Options, settings, self.name)
-    if not chosen.results and not chosen.detector:
-      raise ValueError(
-        "geneval: got nothing to score with; give the official scorer's file"
-        " (--set results=results.jsonl), or models (--set detector=... --set"
-        " clip=...)."
-      )
     found = None
     if data is not None or chosen.detector:
       found = prompts.read(data, chosen.prompts, chosen.partial)

@@ -51,10 +51,7 @@ class Options:
   def __post_init__(self) -> None:
     protocols.chosen(self.protocol, self.compat)
     if self.results is not None and self.results.name == judging.REPLIES:
-      raise ValueError(
-        f"--set results={self.results}: got replies of a judge here, expected"
-        " those of the official scorer."
-      )
+      raise _own(self.results)
 
   def read(
     self, data: pathlib.Path | None, has_pictures: bool
@@ -71,7 +68,26 @@ class ImgEditBench:
   """See `benchmark.Benchmark`."""
 
   name = "imgedit"
-  needs_judge = False
+  known_protocols = protocols.ALL
+  hub_files = ("*test*.parquet",)
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    del data
+    chosen = options.read(Options, settings, self.name)
+    if (chosen.results is not None) == has_judge:
+      raise ValueError(
+        "imgedit: got both a judge and --set results, or neither; expected"
+        " --judge=..., or the official scorer's file. The pictures are made"
+        " without (--only=generate)."
+      )
+    options.check_exists("results", chosen.results)
+    if chosen.rubrics is not None:
+      rubrics.Official(chosen.rubrics)  # it raises
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -96,13 +112,8 @@ class ImgEditBench:
     settings: Mapping[str, Any],
     judge: judge_lib.Judge | None,
   ) -> benchmark.Result:
+    self.check(data, settings, judge is not None)
     chosen = options.read(Options, settings, self.name)
-    if (chosen.results is None) == (judge is None):
-      raise ValueError(
-        "imgedit: got both a judge and --set results, or neither; expected"
-        " --judge=..., or the official scorer's file. The pictures are made"
-        " without (--only=generate)."
-      )
     items = chosen.read(data, judge is not None)
     protocol = protocols.chosen(chosen.protocol, chosen.compat)
     if judge is None:
@@ -156,7 +167,7 @@ def _official(
   """The official replies; None where the call failed.
 
   Raises:
-    ValueError: no such file, or one of other items.
+    ValueError: no such file, one of other items, or not the official one.
   """
   try:
     replies = dict(strict_json.read(path))
@@ -165,6 +176,8 @@ def _official(
       f"--set results={path}: got {error}, expected ImgEdit's result.json, an"
       " object with a reply a key."
     ) from error
+  if judging.MADE_BY in replies:
+    raise _own(path)
   known = {item.key for item in items}
   if unknown := sorted(set(replies) - known):
     raise ValueError(
@@ -181,6 +194,13 @@ def _official(
     for item in items
     if texts.get(item.key) is not None or (out / layout.edited(item)).exists()
   }
+
+
+def _own(path: pathlib.Path) -> ValueError:
+  return ValueError(
+    f"--set results={path}: got replies of a judge here, expected those of the"
+    " official scorer."
+  )
 
 
 def _gaps(

@@ -23,6 +23,9 @@ from unialign_jax.features import files
 FILE = "judgements.jsonl"
 # The official format, {key: reply}; the official name is result.json.
 REPLIES = "own_judge_result.json"
+# One more key in it, which stays when the file is copied or renamed. The
+# official scripts leave out a text without a line like "Name: 4".
+MADE_BY = "made_by"
 
 
 def run(
@@ -63,7 +66,7 @@ def run(
   ]
   with ledger_lib.Ledger(out / FILE) as ledger:
     asking.answers(judge, questions, ledger, attempts=attempts)
-  _write(out / REPLIES, texts)
+  _write(out / REPLIES, texts, judge)
   return texts
 
 
@@ -102,7 +105,13 @@ def _decoded(data: bytes, name: str) -> Image.Image:
     ) from error
 
 
-def _write(path: pathlib.Path, texts: Mapping[str, str | None]) -> None:
-  said = {key: text for key, text in texts.items() if text is not None}
+def _write(
+  path: pathlib.Path,
+  texts: Mapping[str, str | None],
+  judge: judge_lib.Judge,
+) -> None:
+  said = {MADE_BY: f"{judge.identity} (asked with {judge.libraries})"}
+  said |= {key: text for key, text in texts.items() if text is not None}
   text = json.dumps(said, indent=4, ensure_ascii=False)
-  files.write(epath.Path(path), text.encode())
+  # Half a surrogate pair, which a judge may write, becomes JSON's own escape.
+  files.write(epath.Path(path), text.encode(errors="backslashreplace"))

@@ -11,6 +11,7 @@ import re
 from unialign_jax.evals.judge import replies
 
 COUNT = 3
+_MOST_DIGITS = 300  # a float holds 308
 LOW, HIGH = 1, 5
 _LINE = re.compile(
   r"(?:[-*\u2022]\s+|\d+[.)]\s+)?"  # of a list
@@ -47,8 +48,15 @@ def as_released(reply: str) -> float | None:
   """What step1_get_avgscore.py makes of a reply; None: it leaves it out.
 
   A line counts if it is two parts around one ": ", the second all digits,
-  however many lines there are and whatever they are called.
+  however many lines there are and whatever they are called. Where the script
+  ends in an error, by a digit like "²" or hundreds of them, the line does
+  not count.
   """
   parts = [line.strip().split(": ") for line in reply.splitlines()]
-  numbers = [int(p[1]) for p in parts if len(p) == 2 and p[1].isdigit()]
+  texts = [part[1] for part in parts if len(part) == 2]
+  numbers = [
+    int(text)
+    for text in texts
+    if text.isdecimal() and len(text) <= _MOST_DIGITS
+  ]
   return round(sum(numbers) / len(numbers), 2) if numbers else None

@@ -68,8 +68,9 @@ def answers(
   """What a judge says, one result a question, in their order.
 
   What the ledger knows is not asked again. A reply that cannot be read is asked
-  for again, `attempts` times in all, in this run and earlier ones together. A
-  question that got no reply at all ("no reply") may be asked in a later run.
+  for again, `attempts` times in all, in this run and earlier ones together.
+  That a filter refused a question or the server rejected it is such a reply.
+  A question that got no reply at all ("no reply") may be asked in a later run.
 
   Args:
     judge: asked from `judge.concurrency` threads.
@@ -102,6 +103,15 @@ def answers(
     pool.shutdown(cancel_futures=True)
 
 
+def _read(one: Question, reply: str) -> Read:
+  """What is in a reply, whatever a judge may write."""
+  try:
+    return one.parse(reply)
+  except Exception as error:  # one reply must not end the judging of all
+    reason = f"{type(error).__name__} in the parser"
+    return replies.Unparsed(reason, str(error)[:200])
+
+
 class _Asker:
   """Settles questions, from many threads."""
 
@@ -113,6 +123,7 @@ class _Asker:
     self._attempts = attempts
     self._mutex = threading.Lock()
     self._lost_in_a_row = 0
+    self._has_replied = ledger.has_reply_of(judge.identity)
     self._end: BaseException | None = None
 
   def settle(self, one: Question) -> Read:
@@ -132,7 +143,7 @@ class _Asker:
     last: Read = replies.Unparsed("no reply")
     for line in before:
       # Read anew: what can be read in a reply may have grown since.
-      last = one.parse(line.reply or "")
+      last = _read(one, line.reply or "")
       if not isinstance(last, replies.Unparsed):
         return last
       last = replies.Unparsed(line.reason or last.reason, line.detail)
@@ -151,19 +162,32 @@ class _Asker:
   ) -> Read:
     try:
       reply = self._judge.ask(one.prompt, images, attempt=attempt)
-    except judge_lib.JudgeRefused as error:
-      self._count(None)
-      refused = replies.Unparsed("refusal", str(error))
-      self._note(one, asked, attempt, "", refused)
-      return refused
     except judge_lib.JudgeError as error:
-      lost = replies.Unparsed("no reply", str(error))
-      self._note(one, asked, attempt, None, lost)
-      self._count(error)
-      return lost
+      return self._ask_failed(one, asked, attempt, error)
+    self._has_replied = True
     self._count(None)
-    result = one.parse(reply)
+    result = _read(one, reply)
     self._note(one, asked, attempt, reply, result)
+    return result
+
+  def _ask_failed(
+    self,
+    one: Question,
+    asked: str,
+    attempt: int,
+    error: judge_lib.JudgeError,
+  ) -> replies.Unparsed:
+    """Notes why there is no reply: of this question's own, or got lost."""
+    own = None
+    if isinstance(error, judge_lib.JudgeRefused):
+      own = "refusal"
+    elif isinstance(error, judge_lib.JudgeRejected) and self._has_replied:
+      # A judge that has not said a word yet may reject whatever it is asked,
+      # and then nothing is to be held against the questions.
+      own = "rejected"
+    result = replies.Unparsed(own or "no reply", str(error))
+    self._note(one, asked, attempt, "" if own else None, result)
+    self._count(None if own else error)
     return result
 
   def _note(

@@ -14,6 +14,10 @@ class JudgeRefused(JudgeError):
   """A filter or the model would not have this picture or question."""
 
 
+class JudgeRejected(JudgeError):
+  """The server would not have this request: too large, or not understood."""
+
+
 class Judge(Protocol):
   """One question about pictures, one reply.
 
@@ -40,7 +44,8 @@ class Judge(Protocol):
         another can be drawn.
 
     Raises:
-      JudgeRefused: no reply to this question, though others may get one.
+      JudgeRefused, JudgeRejected: no reply to this question, though others
+        may get one.
       JudgeError: no reply.
       vlm.asking.Unusable: none can be expected (wrong key, no such model).
     """

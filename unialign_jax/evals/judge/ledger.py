@@ -2,6 +2,7 @@
 
 import dataclasses
 import hashlib
+import itertools
 import json
 import os
 from collections.abc import Sequence
@@ -23,7 +24,8 @@ class Line:
     libraries: what asked it.
     rubric: id in `rubrics`, or of a benchmark's own.
     attempt: from 0.
-    reply: as it came; None where none came.
+    reply: as it came; "" where the question was refused or rejected, None
+      where the attempt got lost.
     read: in it, scores or a text; None where it holds none.
     reason: why not, else "".
     detail: of the reason.
@@ -76,6 +78,11 @@ class Ledger:
     """The replies to a question so far, in order, without lost attempts."""
     lines = self._lines.get((key, asked), [])
     return [line for line in lines if line.reply is not None]
+
+  def has_reply_of(self, judge: str) -> bool:
+    """Whether a judge has said anything at all, by its identity."""
+    lines = itertools.chain.from_iterable(self._lines.values())
+    return any(line.judge == judge and line.reply for line in lines)
 
   def add(self, line: Line) -> None:
     """Writes one attempt and remembers it."""

@@ -38,7 +38,7 @@ class Unparsed:
   Attributes:
     reason: one of a few, so that reasons can be counted: "empty", "too long",
       "refusal", "no scores", "wrong count", "not a number", "out of range",
-      "ambiguous".
+      "ambiguous"; of `asking`, "no reply", "rejected" and "X in the parser".
     detail: the particulars.
   """
 
@@ -148,4 +148,8 @@ def _number(item: Any, high: float) -> float | None:
     return float(found.group(1))
   if isinstance(item, bool) or not isinstance(item, int | float):
     return None
-  return float(item) if math.isfinite(item) else None
+  try:
+    number = float(item)
+  except OverflowError:  # a whole number of more than 308 digits
+    return None
+  return number if math.isfinite(number) else None

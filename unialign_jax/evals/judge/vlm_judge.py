@@ -112,6 +112,8 @@ class VlmJudge:
     message = f"{result.reason} ({result.detail})"
     if result.reason == "refusal":
       raise judge_lib.JudgeRefused(message)
+    if result.rejected:
+      raise judge_lib.JudgeRejected(message)
     raise judge_lib.JudgeError(message)
 
   def close(self) -> None:

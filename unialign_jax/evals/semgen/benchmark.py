@@ -60,7 +60,23 @@ class SemGenBench:
   """See `benchmark.Benchmark`."""
 
   name = "semgen"
-  needs_judge = True
+  known_protocols = tuple(judging.PROTOCOLS)
+  hub_files = ()
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    del data
+    _settings(settings)
+    if not has_judge:
+      raise ValueError(
+        "semgen: got no judge, expected --judge=URL --judge_model=NAME, or"
+        " --judge=local:FOLDER. The pictures are made without"
+        " (--only=generate)."
+      )
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -103,11 +119,7 @@ class SemGenBench:
     settings: Mapping[str, Any],
     judge: judge_lib.Judge | None,
   ) -> benchmark_lib.Result:
-    if judge is None:
-      raise ValueError(
-        "semgen: got no judge, expected --judge=URL --judge_model=NAME, or"
-        " --judge=local:FOLDER"
-      )
+    self.check(data, settings, judge is not None)
     chosen = _settings(settings)
     data_read, items = _items(data, chosen)
     with ledger_lib.Ledger(out / JUDGEMENTS) as ledger:

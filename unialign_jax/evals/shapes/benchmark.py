@@ -90,7 +90,16 @@ class Shapes:
   """See `benchmark.Benchmark`."""
 
   name = "shapes"
-  needs_judge = False
+  known_protocols = ("verifier",)
+  hub_files = ()
+
+  def check(
+    self,
+    data: pathlib.Path | None,
+    settings: Mapping[str, Any],
+    has_judge: bool,
+  ) -> None:
+    """Nothing: the verifier needs nobody."""
 
   def wanted(
     self, data: pathlib.Path | None, settings: Mapping[str, Any]
@@ -157,7 +166,7 @@ class Shapes:
       notes.append(f"{missing} pictures and texts are missing and count as 0.")
     return benchmark.Result(
       benchmark=self.name,
-      protocol="verifier",
+      protocol=self.known_protocols[0],
       official=True,
       scorer="unialign_jax.shapes.verifier, from pixels and words alone",
       scores=_table(marked, chosen),

@@ -1,7 +1,11 @@
 """The page as a browser without scripts would use it."""
 
+import concurrent.futures
+import contextlib
 import re
+import socket
 import threading
+import time
 import urllib.error
 import urllib.parse
 import urllib.request
@@ -41,6 +45,14 @@ def page(tmp_path, reviews):
   yield opened
   opened.close()
   thread.join()
+
+
+@contextlib.contextmanager
+def silent(page):
+  """A connection that says nothing."""
+  port = urllib.parse.urlsplit(page.url).port
+  with socket.create_connection(("127.0.0.1", port), timeout=10) as line:
+    yield line
 
 
 def get(page, path="", **headers):
@@ -158,3 +170,40 @@ def test_a_form_that_was_sent_to_another_name_decides_nothing(page, reviews):
     post(page, fields, Host="evil.example:80")
   assert caught.value.code == 403
   assert reviews.state(1, "t2i_long").last is None
+
+
+def test_who_connects_and_says_nothing_holds_up_nobody(page):
+  with silent(page) as first, silent(page):
+    first.sendall(b"GET / HTTP/1.1\r\nHost: 127")
+    url, _ = get(page)
+    assert url.endswith("/item/1")
+
+
+def test_who_says_nothing_is_sent_away(page, monkeypatch):
+  assert page_lib._Handler.timeout < 60
+  monkeypatch.setattr(page_lib._Handler, "timeout", 0.1)
+  with silent(page) as line:
+    assert line.recv(1) == b""
+
+
+def test_one_prompt_is_decided_on_once(page, reviews, monkeypatch):
+  """By forms that come at the same time."""
+  add = reviews.add
+
+  def slowly(decision):
+    time.sleep(0.05)
+    add(decision)
+
+  monkeypatch.setattr(reviews, "add", slowly)
+  fields = form(page) | {"decision": "edit"}
+
+  def decide(word):
+    try:
+      post(page, fields | {"new": word})
+    except urllib.error.HTTPError as error:
+      return error.code
+    return 200
+
+  with concurrent.futures.ThreadPoolExecutor(4) as pool:
+    codes = sorted(pool.map(decide, ["A.", "B.", "C.", "D."]))
+  assert codes == [200, 400, 400, 400]

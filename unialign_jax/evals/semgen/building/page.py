@@ -9,6 +9,7 @@ import http
 import http.server
 import pathlib
 import secrets
+import threading
 import urllib.parse
 from collections.abc import Callable
 from collections.abc import Mapping
@@ -20,6 +21,7 @@ from unialign_jax.evals.semgen.building import reviews as reviews_lib
 from unialign_jax.evals.semgen.building import texts as texts_lib
 
 _MOST_BYTES = 2**18  # of a form
+_PATIENCE = 30.0  # seconds for a client that says nothing
 _HOSTS = ("127.0.0.1", "localhost")
 DECIDED = ("accepted", "edited", "rejected")
 _STYLE = """
@@ -60,8 +62,11 @@ class Page:
     self._reviewer = reviewer
     self._token = secrets.token_urlsafe(16)
     handler = type("Handler", (_Handler,), {"page": self})
-    # One request at a time: decisions are seen in order.
-    self._http = http.server.HTTPServer(("127.0.0.1", port), handler)
+    # A connection has a thread, so that one that says nothing holds up nobody;
+    # what a request reads or decides on, it does alone: decisions are in order.
+    self._http = http.server.ThreadingHTTPServer(("127.0.0.1", port), handler)
+    self._http.daemon_threads = True
+    self._mutex = threading.Lock()
     self.url = f"http://127.0.0.1:{self._http.server_port}/"
 
   def serve(self) -> None:
@@ -69,19 +74,22 @@ class Page:
     self._http.serve_forever(poll_interval=0.05)
 
   def close(self) -> None:
-    """Ends `serve` and frees the port."""
+    """Ends `serve` and frees the port; a decision under way is kept."""
     self._http.shutdown()
     self._http.server_close()
+    with self._mutex:  # waits for it
+      pass
 
   def image(self, image_id: int) -> pathlib.Path | None:
     return self._images.get(image_id)
 
   def next_open(self) -> int | None:
     """The first item with a prompt that nobody has decided on."""
-    for image_id in self._images:
-      for group in dataset.GROUPS:
-        if self._current(image_id, group.field).status not in DECIDED:
-          return image_id
+    with self._mutex:
+      for image_id in self._images:
+        for group in dataset.GROUPS:
+          if self._current(image_id, group.field).status not in DECIDED:
+            return image_id
     return None
 
   def item(self, image_id: int) -> str:
@@ -93,7 +101,8 @@ class Page:
       for other, word in ((place - 1, "previous"), (place + 1, "next"))
       if 0 <= other < len(ids)
     ]
-    forms = [self._form(image_id, group) for group in dataset.GROUPS]
+    with self._mutex:
+      forms = [self._form(image_id, group) for group in dataset.GROUPS]
     body = [
       f"<p>{place + 1} of {len(ids)} | {' | '.join(others)} |"
       ' <a href="/">next open</a></p>',
@@ -115,22 +124,23 @@ class Page:
     image_id, field = int(given["image_id"]), given["field"]
     if image_id not in self._images:
       raise ValueError(f"got image_id {image_id}, expected one of the set")
-    text = self._current(image_id, field).text
-    if given.get("seen", "").split() != text.split():
-      raise ValueError("the text has changed since; load the page again")
     new = " ".join(given.get("new", "").split())
     decision = given.get("decision", "")
-    self._reviews.add(
-      reviews_lib.Decision(
-        image_id=image_id,
-        field=field,
-        text=text,
-        decision=decision,
-        new=new if decision == "edit" else "",
-        comment=given.get("comment", "").strip(),
-        reviewer=self._reviewer,
+    with self._mutex:
+      text = self._current(image_id, field).text
+      if given.get("seen", "").split() != text.split():
+        raise ValueError("the text has changed since; load the page again")
+      self._reviews.add(
+        reviews_lib.Decision(
+          image_id=image_id,
+          field=field,
+          text=text,
+          decision=decision,
+          new=new if decision == "edit" else "",
+          comment=given.get("comment", "").strip(),
+          reviewer=self._reviewer,
+        )
       )
-    )
     return image_id
 
   def _form(self, image_id: int, group: dataset.Group) -> str:
@@ -156,6 +166,7 @@ class Page:
 
 class _Handler(http.server.BaseHTTPRequestHandler):
   page: Page
+  timeout = _PATIENCE
 
   def do_GET(self) -> None:
     if not self._is_at_home():
