@@ -24,7 +24,7 @@ def test_captions_what_lacks_one(out):
     fakes.raw(5, task="perception", map_style="depth"),
   ]
   model = fakes.FakeCaptioner(fakes.say_shade)
-  counts = fakes.run(items, model, out)
+  counts = fakes.run(items, model, out, concurrency=1)
   line = {
     "source": "fake/edits",
     "key": "train/1",
