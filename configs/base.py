@@ -86,7 +86,7 @@ def get_config() -> ml_collections.ConfigDict:
   data.shuffle_seed = 0  # of the order of the records
   data.num_threads = 8  # a host, each reads whole batches
   data.prefetch_batches = 8  # a host, read ahead of the step
-  data.max_damaged_records = 10  # a host may meet before the run stops
+  data.max_damaged_records = 10  # a host may meet in a run before it stops
   data.resolution = 512  # side of a picture, pixels (paper)
   data.latent_factor = 8  # pixels a latent along one side (SD3's VAE)
   data.text_length = 256  # L, tokens of prompt and caption (paper)

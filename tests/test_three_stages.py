@@ -29,13 +29,10 @@ from unialign_jax.features import verify
 from unialign_jax.features import worker
 from unialign_jax.training import loop
 
-pytestmark = [
-  pytest.mark.slow,
-  pytest.mark.skipif(
-    not raw_sets.PHOTOGRAPHS,
-    reason="$UNIALIGN_SEMGEN does not name a folder of SemGen-Bench",
-  ),
-]
+pytestmark = pytest.mark.skipif(
+  not raw_sets.PHOTOGRAPHS,
+  reason="$UNIALIGN_SEMGEN does not name a folder of SemGen-Bench",
+)
 _SIDE = 16  # pixels
 _TEXT_LENGTH = 24
 _STEPS = 4

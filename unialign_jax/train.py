@@ -9,8 +9,9 @@ a JobSet the processes find each other; elsewhere --coordinator=HOST:PORT,
 --num_processes and --process_id say who is who.
 
 Exit status: 0 finished, or saved on a signal; 2 what would be there the next
-time too: a mistake in flags or config, or steps without an update
-(config.train.max_bad_steps); 75 no step has ended for long
+time too: a mistake in flags or config, steps without an update
+(config.train.max_bad_steps), or too many damaged records
+(config.data.max_damaged_records); 75 no step has ended for long
 (config.train.watchdog_seconds); anything else is a failure.
 
 What XLA compiles is kept for the next start, in the user's cache folder; of
@@ -30,6 +31,7 @@ from ml_collections import config_flags
 from unialign_jax import checkpoint
 from unialign_jax import command_line
 from unialign_jax import config as config_lib
+from unialign_jax.data import damage
 from unialign_jax.training import goodput
 from unialign_jax.training import guard
 from unialign_jax.training import loop
@@ -77,7 +79,7 @@ def main(argv: Sequence[str]) -> None:
     checkpoint.refuse_damage(workdir)
   try:
     loop.run(config, workdir, age=goodput.process_age())
-  except guard.BadStepsError as error:
+  except (damage.DamagedRecordsError, guard.BadStepsError) as error:
     sys.exit(f"error: {error}")
 
 
@@ -86,10 +88,16 @@ def cli() -> None:
   try:
     command_line.run(main)
   except SystemExit as end:
-    if not isinstance(end.code, str):
-      raise
-    print(end.code, file=sys.stderr)
-    sys.exit(_MISTAKE)
+    status = end.code
+    if isinstance(status, str):
+      print(status, file=sys.stderr)
+      status = _MISTAKE
+    if status:
+      processes.leave(status)
+    sys.exit(status)
+  except BaseException:
+    processes.leave(1)
+    raise
 
 
 if __name__ == "__main__":

@@ -214,6 +214,7 @@ def test_decoding_holds_no_samples(pictures, features) -> None:
   assert_flat(small.child_peak, large.child_peak, held)
 
 
+@pytest.mark.slow
 def test_precompute_holds_no_samples(precomputed) -> None:
   _, (small, large) = precomputed
   held = 9 * ITEMS * SIDE * SIDE * 3
@@ -222,6 +223,7 @@ def test_precompute_holds_no_samples(precomputed) -> None:
   assert sum(large.value.amounts["images"]) == 9 * ITEMS
 
 
+@pytest.mark.slow
 def test_the_pipeline_holds_no_batches(precomputed) -> None:
   folder, _ = precomputed
   base = config_lib.load_file("base.py").data

@@ -61,6 +61,7 @@ def test_what_changes() -> None:
     growth.variants(config, "image tokens", [40])
 
 
+@pytest.mark.slow
 def test_command(tmp_path: pathlib.Path) -> None:
   file = tmp_path / "out.json"
   done = subprocess.run(

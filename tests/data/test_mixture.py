@@ -28,6 +28,15 @@ def test_shares_are_exact_over_a_period(weights, counts):
     assert np.bincount(sources).tolist() == counts
 
 
+def test_steps_of_each_source_are_counted():
+  order = mixture.StepOrder((0.5, 0.3, 0.2))
+  sources = [order.source_at(step) for step in range(25)]
+  for step in range(25):
+    expected = np.bincount(sources[:step], minlength=3).tolist()
+    assert order.drawn_before(step) == expected
+    assert order.steps_before(step) == expected[sources[step]]
+
+
 @hypothesis.settings(max_examples=30, deadline=None)
 @hypothesis.example([9, 5])
 @hypothesis.given(st.lists(st.integers(1, 9), min_size=1, max_size=6))

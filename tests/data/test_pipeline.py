@@ -1,6 +1,7 @@
 """Batches: the same on any number of hosts, exactly once, damage contained."""
 
 import dataclasses
+import json
 import logging as python_logging
 
 import grain
@@ -135,7 +136,9 @@ def test_order_is_the_same_on_1_2_and_4_hosts(sets, make):
       batch = joined([next(part) for part in parts])
       assert_same_batch(batch, expected)
     states = [part.get_state() for part in parts]
-    assert states == [{"global_next_index": 12 * 8}] * hosts
+    records = {sets[0]: NUM_T2I, sets[1]: NUM_EDIT}
+    state = {"global_next_index": 12 * 8, "records": records}
+    assert states == [state] * hosts
 
 
 def test_a_state_continues_on_another_number_of_hosts(sets, make):
@@ -160,6 +163,26 @@ def test_a_state_between_batches_is_refused(sets, make):
   batches = make((sets[0], 1.0))
   with pytest.raises(ValueError, match=r"got 12 examples.*batch_size=8"):
     batches.set_state({"global_next_index": 12})
+
+
+def test_a_source_with_another_number_of_records_is_refused(sets, make):
+  batches = make((sets[0], 0.5), (sets[1], 0.5))
+  state = batches.get_state() | {"global_next_index": 8}
+  state["records"] |= {sets[1]: NUM_EDIT + 1, "no longer read": 5}
+  with pytest.raises(
+    ValueError, match=rf"got {NUM_EDIT} records in .*edit.*11"
+  ):
+    batches.set_state(state)
+  # As an earlier version has saved it.
+  batches.set_state({"global_next_index": 8})
+  assert batches.next_index == 1
+
+
+def test_one_source_goes_on_with_another_batch_size(sets, make):
+  eight, four = (make((sets[0], 1.0), batch_size=size) for size in (8, 4))
+  ids = joined(take(eight, 5))["record_id"]
+  four.set_state(take(eight, 1) and {"global_next_index": 3 * 8})
+  np.testing.assert_array_equal(joined(take(four, 4))["record_id"], ids[24:])
 
 
 def test_each_batch_has_one_task_known_from_the_step(sets, make):
@@ -281,6 +304,49 @@ def test_too_many_damaged_records_stop_the_run(small_set, make):
   batches = make((str(small_set), 1.0), batch_size=9, max_damaged_records=2)
   with pytest.raises(damage.DamagedRecordsError, match=r"got 3 .* at most 2"):
     next(batches)
+
+
+def test_the_next_start_counts_on(small_set, make, tmp_path):
+  path = tmp_path / "damaged.jsonl"
+
+  def start(cap):
+    batches = make((str(small_set), 1.0), batch_size=9, max_damaged_records=cap)
+    batches.keep_damage(path)
+    return batches
+
+  damage_records(small_set, [2, 3])
+  next(start(cap=3))
+  for _ in range(2):  # each record once, whichever start meets it
+    batches = start(cap=3)
+    assert batches.num_damaged == 2
+    next(batches)
+    lines = [json.loads(line) for line in path.read_text().splitlines()]
+    assert sorted((x["folder"], x["index"]) for x in lines) == [
+      (str(small_set), 2),
+      (str(small_set), 3),
+    ]
+    assert all("expected" in x["reason"] for x in lines)
+  damage_records(small_set, [5, 7])
+  with pytest.raises(damage.DamagedRecordsError, match=r"got 4 .* at most 3"):
+    take(start(cap=3), 2)
+  # Not even one more batch, until something was done.
+  with pytest.raises(
+    damage.DamagedRecordsError, match=r"got 4 .*earlier.*delete .*damaged\.json"
+  ):
+    start(cap=3)
+  assert start(cap=4).num_damaged == 4
+  path.unlink()
+  assert start(cap=3).num_damaged == 0
+
+
+def test_a_line_of_damage_that_cannot_be_read_is_left_out(tmp_path, caplog):
+  path = tmp_path / "damaged.jsonl"
+  path.write_bytes(b'{"folder": "a", "index": 1}\n\xff\n{"folder": "a"}\n')
+  counter = damage.DamageCounter(cap=1)
+  counter.keep(path)
+  assert counter.count == 1
+  for number in (2, 3):
+    assert f"{path}, line {number} is left out" in caplog.text
 
 
 def test_a_set_of_damaged_records_only_stops_the_run(small_set, make):

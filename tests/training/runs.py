@@ -1,12 +1,15 @@
 """Training runs of configs/tiny.py as processes of their own."""
 
+import itertools
 import json
 import os
 import pathlib
+import signal
 import socket
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from collections.abc import Sequence
 
 import jax
@@ -64,7 +67,10 @@ def _plain(value: object) -> str:
 
 
 def start_all(
-  count: int, values: ml_collections.ConfigDict, workdir: pathlib.Path
+  count: int,
+  values: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  module: str = "unialign_jax.train",
 ) -> list[subprocess.Popen]:
   """So many processes, which are one run."""
   with socket.create_server(("127.0.0.1", 0)) as server:
@@ -76,6 +82,7 @@ def start_all(
       f"--coordinator=127.0.0.1:{port}",
       f"--num_processes={count}",
       f"--process_id={index}",
+      module=module,
     )
     for index in range(count)
   ]
@@ -88,12 +95,35 @@ def end(started: Sequence[subprocess.Popen]) -> None:
     assert process.returncode == 0, told
 
 
+def kill_after(
+  step: int, workdir: pathlib.Path, started: Sequence[subprocess.Popen]
+) -> None:
+  """SIGKILL to all of them, at a later step than the checkpoint of this one.
+
+  The steps between are lost, and are to be taken again.
+  """
+  saved = workdir / "checkpoints" / f"step_{step:08d}"
+  _wait(lambda: saved.exists(), started)
+  wait_for_step(step + 2, workdir, started)
+  for process in reversed(started):  # who coordinates, last
+    process.kill()
+  for process in started:
+    process.communicate()
+    assert process.returncode == -signal.SIGKILL
+
+
 def wait_for_step(
   step: int, workdir: pathlib.Path, started: Sequence[subprocess.Popen]
 ) -> None:
   """Until the run has told of a step."""
+  _wait(lambda: max(losses(workdir), default=0) >= step, started)
+
+
+def _wait(
+  is_there: Callable[[], bool], started: Sequence[subprocess.Popen]
+) -> None:
   deadline = time.monotonic() + 300
-  while max(losses(workdir), default=0) < step:
+  while not is_there():
     assert time.monotonic() < deadline
     assert all(process.poll() is None for process in started)
     time.sleep(0.02)
@@ -130,13 +160,21 @@ def assert_close(
 def records(workdir: pathlib.Path) -> dict[int, tuple[str, list[int]]]:
   """Source and sorted record ids of each step, from all processes.
 
-  Of a step that one process has taken again its last line counts.
+  Of a step that was taken again the lines of the last start that has any
+  count, and of several in one file the last.
   """
+  files = [
+    [json.loads(line) for line in path.read_text().splitlines()]
+    for path in workdir.glob("records*.jsonl")
+  ]
+  last: dict[int, int] = {}
+  for line in itertools.chain(*files):
+    last[line["step"]] = max(line["start"], last.get(line["step"], 0))
   found: dict[int, tuple[str, list[int]]] = {}
-  for path in workdir.glob("records*.jsonl"):
-    lines = map(json.loads, path.read_text().splitlines())
+  for lines in files:
     for step, line in {line["step"]: line for line in lines}.items():
-      source, ids = found.get(step, (line["source"], []))
-      assert source == line["source"]
-      found[step] = (source, sorted(ids + line["record_ids"]))
+      if line["start"] == last[step]:
+        source, ids = found.get(step, (line["source"], []))
+        assert source == line["source"]
+        found[step] = (source, sorted(ids + line["record_ids"]))
   return found

@@ -9,6 +9,7 @@ import ml_collections
 import pytest
 
 from tests.training import runs
+from tests.training import toy
 from unialign_jax.training import processes
 
 
@@ -80,6 +81,52 @@ def test_a_lost_process_ends_the_others(
   _, told = left.communicate(timeout=2 * processes.HEARTBEAT_SECONDS)
   started[lost].communicate()
   assert left.returncode != 0, told
+
+
+_FAILS = """
+import jax
+from unialign_jax.data import damage, pipeline
+
+read = pipeline.Batches.__next__
+
+def read_or_fail(self):
+  if self.next_index == 4 and jax.process_index() == {process}:
+    raise {error}("of one process")
+  return read(self)
+
+patch.setattr(pipeline.Batches, "__next__", read_or_fail)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+  ("process", "error", "status"),
+  [(0, "OSError", 1), (1, "damage.DamagedRecordsError", 2)],
+)
+def test_an_error_of_one_process_ends_the_others(
+  process: int,
+  error: str,
+  status: int,
+  values: ml_collections.ConfigDict,
+  compiled: pathlib.Path,
+  tmp_path: pathlib.Path,
+):
+  changes = _FAILS.format(process=process, error=error)
+  started = toy.start(changes, values, tmp_path, compiled, count=2)
+  try:
+    runs.wait_for_step(3, tmp_path, started)
+    failed = time.monotonic()
+    for each in (started[process], started[1 - process]):
+      left = failed + 2 * processes.HEARTBEAT_SECONDS - time.monotonic()
+      _, told = each.communicate(timeout=left)
+      if each is started[process]:
+        assert each.returncode == status, told
+        assert "of one process" in told
+      else:
+        assert each.returncode != 0, told
+  finally:
+    for each in started:
+      each.kill()
 
 
 def test_some_flags_without_the_others():

@@ -3,6 +3,7 @@
 import collections
 import pathlib
 import signal
+import subprocess
 from collections.abc import Callable
 
 import jax
@@ -36,14 +37,6 @@ def whole(
   workdir = tmp_path_factory.mktemp("whole")
   runs.end([runs.start(values, workdir)])
   return workdir
-
-
-def _until(
-  values: ml_collections.ConfigDict, steps: int
-) -> ml_collections.ConfigDict:
-  values = values.copy_and_resolve_references()
-  values.train.steps = steps
-  return values
 
 
 def _state(workdir: pathlib.Path) -> list[np.ndarray]:
@@ -85,22 +78,51 @@ def test_killed_and_stopped_is_equal_bit_for_bit(
     np.testing.assert_array_equal(got, expected)
 
 
+@pytest.mark.slow
 def test_eight_then_four_then_one_device(
   whole: pathlib.Path, values: ml_collections.ConfigDict, tmp_path: pathlib.Path
 ):
-  for devices, steps in ((8, 4), (4, 8), (1, STEPS)):
-    part = _until(values, steps)
-    part.mesh.update(data=-1, fsdp=2 if devices > 1 else 1)
-    runs.end([runs.start(part, tmp_path, devices=devices)])
-  runs.assert_close(tmp_path, whole)
-  assert runs.records(tmp_path) == runs.records(whole)
+  """SIGKILL on eight after the checkpoint of step 4, SIGTERM on four."""
+  spread = values.copy_and_resolve_references()
+  spread.mesh.update(data=-1, fsdp=2)
+  slow = {"module": "tests.training.slow_train"}
+  eight = runs.start(spread, tmp_path, devices=8, **slow)
+  runs.kill_after(4, tmp_path, [eight])
+  four = runs.start(spread, tmp_path, devices=4, **slow)
+  _stop_at(7, tmp_path, [four])
+  runs.end([runs.start(values, tmp_path)])
+  _assert_same(tmp_path, whole)
 
 
+@pytest.mark.slow
 def test_four_then_two_then_one_process(
   whole: pathlib.Path, values: ml_collections.ConfigDict, tmp_path: pathlib.Path
 ):
-  for count, steps in ((4, 4), (2, 8)):
-    runs.end(runs.start_all(count, _until(values, steps), tmp_path))
+  """SIGKILL to all four after the checkpoint of step 4, SIGTERM to one of two.
+
+  Two have the steps after it taken again: what the four have noted of these is
+  of no step of the run any more.
+  """
+  slow = "tests.training.slow_train"
+  runs.kill_after(4, tmp_path, runs.start_all(4, values, tmp_path, slow))
+  _stop_at(7, tmp_path, runs.start_all(2, values, tmp_path, slow))
   runs.end([runs.start(values, tmp_path)])
-  runs.assert_close(tmp_path, whole)
-  assert runs.records(tmp_path) == runs.records(whole)
+  _assert_same(tmp_path, whole)
+
+
+def _stop_at(
+  step: int, workdir: pathlib.Path, started: list[subprocess.Popen]
+) -> None:
+  """SIGTERM to the last of them at a step; all save the same one, and end."""
+  runs.wait_for_step(step, workdir, started)
+  started[-1].send_signal(signal.SIGTERM)
+  runs.end(started)
+  saved = [int(p.name[5:]) for p in (workdir / "checkpoints").glob("step_*")]
+  assert step <= max(saved) < STEPS
+
+
+def _assert_same(got: pathlib.Path, expected: pathlib.Path) -> None:
+  lines = (got / "metrics.jsonl").read_text().splitlines()
+  assert len(lines) > STEPS  # steps were taken again
+  runs.assert_close(got, expected)
+  assert runs.records(got) == runs.records(expected)

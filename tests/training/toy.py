@@ -8,7 +8,10 @@ making a batch. State, optimizer, checkpoints, data and step are the real ones.
 
 import dataclasses
 import json
+import os
 import pathlib
+import socket
+import subprocess
 import sys
 import time
 from collections.abc import Mapping
@@ -16,6 +19,7 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import ml_collections
 import numpy as np
 import optax
 import pytest
@@ -112,6 +116,63 @@ def _gradient(
   loss = jnp.mean(jnp.square(latents))
   grads = jax.tree.map(lambda p: loss * (p + 1.0), params)
   return grads, dict.fromkeys(("loss/total", "loss/flow", "loss/text"), loss)
+
+
+_SCRIPT = """
+import pytest
+from tests.training import toy
+from unialign_jax import train
+
+patch = pytest.MonkeyPatch()
+toy.install(patch)
+{changes}
+train.cli()
+"""
+
+
+def start(
+  changes: str,
+  values: ml_collections.ConfigDict,
+  workdir: pathlib.Path,
+  compiled: pathlib.Path,
+  *flags: str,
+  count: int = 1,
+) -> list[subprocess.Popen]:
+  """Processes of their own, which are one run of configs/tiny.py.
+
+  Args:
+    changes: Python in which `patch` changes more than `install`.
+    values: whose records they read.
+    workdir: of the run.
+    compiled: folder of compiled programs.
+    *flags: more of them.
+    count: of processes, with one device each.
+  """
+  with socket.create_server(("127.0.0.1", 0)) as server:
+    port = server.getsockname()[1]
+  joined = [f"--coordinator=127.0.0.1:{port}", f"--num_processes={count}"]
+  return [
+    subprocess.Popen(
+      [
+        *(sys.executable, "-c", _SCRIPT.format(changes=changes)),
+        *("--config=tiny.py", f"--workdir={workdir}", *flags),
+        f"--config.data.sources={values.data.sources!r}",
+        "--config.mesh.data=-1",
+        *([*joined, f"--process_id={index}"] if count > 1 else []),
+      ],
+      cwd=pathlib.Path(__file__).parents[2],
+      env={
+        **os.environ,
+        "JAX_NUM_CPU_DEVICES": "1",
+        "JAX_COMPILATION_CACHE_DIR": str(compiled),
+        "XLA_FLAGS": "--xla_backend_optimization_level=0",
+      },
+      stderr=subprocess.PIPE,
+      stdout=subprocess.DEVNULL,
+      text=True,
+    )
+    for index in range(count)
+  ]
 
 
 def lines(path: pathlib.Path) -> list[dict[str, Any]]:

@@ -101,8 +101,8 @@ def clean(workdir: pathlib.Path) -> None:
     shutil.rmtree(left, ignore_errors=True)
 
 
-def begin(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
-  """Sees that a workdir fits a config, and writes the config down.
+def check(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Sees that a workdir fits a config.
 
   Args:
     workdir: of the run.
@@ -124,7 +124,16 @@ def begin(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
       + "\n  ".join(changed)
       + "\nUse another --workdir, or the config that the run was begun with."
     )
-  _write_whole(path, json.dumps(config, indent=2))
+
+
+def write_config(workdir: pathlib.Path, config: Mapping[str, Any]) -> None:
+  """Writes the config of a run down, as `config_lib.dumps` has it."""
+  _write_whole(workdir / CONFIG_FILE, json.dumps(config, indent=2))
+
+
+def read_item(folder: pathlib.Path, name: str) -> dict[str, Any]:
+  """`data` or `config` of a step, from its folder."""
+  return json.loads((folder / name / "metadata").read_text())
 
 
 def read_config(workdir: pathlib.Path) -> dict[str, Any]:

@@ -12,18 +12,35 @@ from typing import Any
 
 import jax
 import orbax.checkpoint as ocp
+from absl import logging
 
 from unialign_jax import config as config_lib
 from unialign_jax.checkpoint import agreement
 from unialign_jax.checkpoint import checksums
+from unialign_jax.checkpoint import continuing
 from unialign_jax.checkpoint import damage
 from unialign_jax.checkpoint import failure
 from unialign_jax.checkpoint import folders
 from unialign_jax.checkpoint import lock as lock_lib
 from unialign_jax.checkpoint import trees
+from unialign_jax.training import lines
+from unialign_jax.training import rewinds
 from unialign_jax.training import state as state_lib
 
 _POLICIES = ocp.checkpoint_managers
+
+
+class _Manager(ocp.CheckpointManager):
+  """Leaves the question of preemption to `Checkpoints`.
+
+  Where orbax 0.12.8 asks by itself, it measures the time since the checkpoint
+  before; of one that a light start has listed it has a time without a zone,
+  and the save, complete by then, ends in a TypeError.
+  """
+
+  def reached_preemption(self, step: int) -> bool:
+    del step
+    return False
 
 
 class Checkpoints:
@@ -33,11 +50,11 @@ class Checkpoints:
     """Opens or begins them.
 
     What is found damaged gets another name (`damage`), what a killed save has
-    left is deleted.
+    left is deleted. What the config changes in a run is told (`continuing`).
 
     Raises:
-      ValueError: the workdir holds a run of another model, or nothing sound,
-        or cannot be written to.
+      ValueError: the workdir holds a run of another model, one that cannot go
+        on with this config, or nothing sound, or cannot be written to.
       InUseError: another run has it.
     """
     self._workdir = pathlib.Path(workdir).absolute()
@@ -49,6 +66,7 @@ class Checkpoints:
     try:
       self._config = self._take(config)
       self._sound = damage.set_aside(self._workdir)
+      agreement.first_acts(self._begin)
       self._manager = self._open(config.train)
     except BaseException:
       self._release()
@@ -64,7 +82,7 @@ class Checkpoints:
     self,
     step: int,
     state: state_lib.TrainState,
-    data_state: dict[str, int],
+    data_state: dict[str, Any],
     *,
     force: bool = False,
   ) -> bool:
@@ -94,7 +112,7 @@ class Checkpoints:
 
   def restore(
     self, abstract: state_lib.TrainState, step: int | None = None
-  ) -> tuple[state_lib.TrainState, dict[str, int]]:
+  ) -> tuple[state_lib.TrainState, dict[str, Any]]:
     """Reads a step (the latest) onto the devices that `abstract` names.
 
     Args:
@@ -141,7 +159,7 @@ class Checkpoints:
       SaveError: a save in the background has failed.
     """
     self._look_back()
-    return self._manager.reached_preemption(step)
+    return ocp.multihost.reached_preemption(step)
 
   def wait(self) -> None:
     """Waits for the save under way.
@@ -169,17 +187,51 @@ class Checkpoints:
         self._release()
 
   def _take(self, config: config_lib.Config) -> dict[str, Any]:
-    """Makes the workdir this run's; its config, as it is written down."""
+    """Makes the workdir this run's; its config, as it is to be written."""
 
     def take() -> None:
       folders.make_workdir(self._workdir)
       self._lock = lock_lib.Lock(self._workdir)
-      folders.begin(self._workdir, plain)
+      folders.check(self._workdir, plain)
       folders.clean(self._workdir)
 
     plain = json.loads(config_lib.dumps(config))
     agreement.first_acts(take)
     return plain
+
+  def _begin(self) -> None:
+    """Writes the config down, where the run can go on with it."""
+    if self._sound is not None:
+      self._compare(folders.step_folder(self._workdir, self._sound))
+    folders.write_config(self._workdir, self._config)
+
+  def _compare(self, folder: pathlib.Path) -> None:
+    """Refuses or tells what the config changes after a step."""
+    with damage.readable(folder):
+      saved = folders.read_item(folder, "config")
+      examples = folders.read_item(folder, "data")["global_next_index"]
+    size = saved["data"]["batch_size"]
+    rewound = [
+      line["next_batch"] * size
+      for line in lines.read(self._workdir / rewinds.FILE)
+      if line["checkpoint"] == self._sound
+    ]
+    examples = max([examples, *rewound])
+    changed = continuing.changes(self._config, saved)
+    refused = continuing.refusals(
+      changed, saved, examples, is_rewound=bool(rewound)
+    )
+    if refused:
+      raise ValueError(
+        f"--workdir {self._workdir}: after step {self._sound} records would"
+        " come again, or not at all:\n"
+        f"{refused}\nUse what the run has; or another --workdir, and"
+        f" --config.train.init_from={self._workdir} for its weights alone."
+      )
+    for change in continuing.told(changed, self._config, saved, examples):
+      logging.warning(
+        "--workdir %s, after step %d: %s", self._workdir, self._sound, change
+      )
 
   def _open(self, train: config_lib.TrainConfig) -> ocp.CheckpointManager:
     kept = [_POLICIES.LatestN(train.keep_checkpoints)]
@@ -188,14 +240,11 @@ class Checkpoints:
     registry = ocp.DefaultCheckpointHandlerRegistry()
     for args in (ocp.args.StandardSave, ocp.args.StandardRestore):
       registry.add("state", args, self._handler)
-    return ocp.CheckpointManager(
+    return _Manager(
       self._workdir / folders.FOLDER,
       options=ocp.CheckpointManagerOptions(
-        save_decision_policy=_POLICIES.AnySavePolicy(
-          [
-            _POLICIES.FixedIntervalPolicy(train.checkpoint_every),
-            _POLICIES.PreemptionCheckpointingPolicy(),
-          ]
+        save_decision_policy=_POLICIES.FixedIntervalPolicy(
+          train.checkpoint_every
         ),
         preservation_policy=_POLICIES.AnyPreservationPolicy(kept),
         step_name_format=folders.SHARED_NAMES,

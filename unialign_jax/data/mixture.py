@@ -60,6 +60,14 @@ class StepOrder:
     earlier = bisect.bisect_left(self._steps[source], place)
     return periods * self.counts[source] + earlier
 
+  def drawn_before(self, step: int) -> list[int]:
+    """How many earlier steps drew from each feature set."""
+    periods, place = divmod(step, self.period)
+    return [
+      periods * count + bisect.bisect_left(steps, place)
+      for count, steps in zip(self.counts, self._steps)
+    ]
+
 
 def _shares(weights: Sequence[float]) -> np.ndarray:
   array = np.asarray(weights, np.float64)

@@ -9,8 +9,10 @@ Threads, not processes: records hold arrays ready for use.
 
 import dataclasses
 import os
+import pathlib
 from collections.abc import Iterator
 from collections.abc import Sequence
+from typing import Any
 
 import grain
 import numpy as np
@@ -21,6 +23,7 @@ from unialign_jax.data import mixture
 from unialign_jax.features import manifest as manifest_lib
 
 _POSITION = "global_next_index"
+_RECORDS = "records"
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -36,7 +39,7 @@ class DataConfig:
   shuffle_seed: int
   num_threads: int  # a host, each reads whole batches
   prefetch_batches: int  # a host, read ahead of the step
-  max_damaged_records: int  # a host may meet before the run stops
+  max_damaged_records: int  # a host may meet in a run before it stops
   root: str = ""  # what folders that are not absolute lie under
 
   def __post_init__(self) -> None:
@@ -69,12 +72,14 @@ class Batches:
   def __init__(
     self,
     iterator: grain.DatasetIterator,
+    names: Sequence[str],
     feature_sets: Sequence[feature_set.FeatureSet],
     order: mixture.StepOrder,
     counter: damage.DamageCounter,
     batch_size: int,
   ):
     self.feature_sets = tuple(feature_sets)
+    self._records = {name: len(each) for name, each in zip(names, feature_sets)}
     self._iterator = iterator
     self._order = order
     self._counter = counter
@@ -105,19 +110,41 @@ class Batches:
 
   @property
   def num_damaged(self) -> int:
-    """Damaged records that this host has met since it started."""
+    """Damaged records that this host has met in this run."""
     return self._counter.count
 
-  def get_state(self) -> dict[str, int]:
-    """The position, the same on every host: elements of the global stream."""
-    return self._iterator.get_state()
+  def keep_damage(self, path: pathlib.Path) -> None:
+    """Counts damaged records on from a file, before the first batch.
 
-  def set_state(self, state: dict[str, int]) -> None:
+    Raises:
+      DamagedRecordsError: there are too many in it.
+    """
+    self._counter.keep(path)
+
+  def get_state(self) -> dict[str, Any]:
+    """The position, the same on every host: elements of the global stream.
+
+    With it goes the number of records of each source, on which their order
+    depends.
+    """
+    return self._iterator.get_state() | {_RECORDS: dict(self._records)}
+
+  def set_state(self, state: dict[str, Any]) -> None:
     """Continues where `get_state` was asked, on any number of hosts.
 
     Raises:
-      ValueError: the position is not between two batches of this size.
+      ValueError: the position is not between two batches of this size, or a
+        source has another number of records.
     """
+    # A position of an earlier version has no numbers of records.
+    for name, records in state.get(_RECORDS, {}).items():
+      if self._records.get(name, records) != records:
+        raise ValueError(
+          f"config.data.sources: got {self._records[name]} records in {name},"
+          f" the checkpoint was saved with {records}: they would be in another"
+          " order, and some come again or not at all; copy the former feature"
+          " set again, or begin another --workdir with config.train.init_from"
+        )
     position = state[_POSITION]
     if position % self._batch_size:
       raise ValueError(
@@ -125,7 +152,7 @@ class Batches:
         f" data.batch_size={self._batch_size}; continue with the batch size"
         " that the run was begun with"
       )
-    self._iterator.set_state(state)
+    self._iterator.set_state({_POSITION: position})
 
   def close(self) -> None:
     """Stops the reader threads."""
@@ -180,7 +207,14 @@ def make_pipeline(
       prefetch_buffer_size=config.prefetch_batches,
     ),
   )
-  return Batches(iter(elastic), feature_sets, order, counter, config.batch_size)
+  return Batches(
+    iter(elastic),
+    [name for name, _ in config.sources],
+    feature_sets,
+    order,
+    counter,
+    config.batch_size,
+  )
 
 
 def _stream(

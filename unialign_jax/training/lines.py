@@ -7,8 +7,11 @@ import json
 import math
 import os
 import pathlib
+from collections.abc import Iterator
 from collections.abc import Mapping
 from typing import Any
+
+from absl import logging
 
 
 def encode(record: Mapping[str, Any]) -> str:
@@ -35,20 +38,46 @@ def read(path: pathlib.Path) -> list[dict[str, Any]]:
   """All lines; none where there is no file.
 
   Raises:
-    ValueError: a line that is no JSON.
+    ValueError: a line that is no JSON object.
   """
-  if not path.exists():
-    return []
-  whole, _, _ = path.read_text().rpartition("\n")
   records = []
-  for number, line in enumerate(whole.splitlines(), 1):
+  for number, line in _whole(path):
     try:
-      records.append(json.loads(line))
+      records.append(_parse(line))
     except ValueError as error:
       raise ValueError(
-        f"{path}, line {number}: got {line[:60]!r}, expected JSON ({error});"
+        f"{path}, line {number}: got {_start(line)}, expected JSON ({error});"
         " remove the line"
       ) from error
+  return records
+
+
+def read_sound(path: pathlib.Path, **kinds: Any) -> list[dict[str, Any]]:
+  """The lines that can be used; of each other one a warning is logged.
+
+  For what a run can do without: a file of numbers must not end it.
+
+  Args:
+    path: of the file; none where there is no file.
+    **kinds: keys that a line must have, and the type of their values.
+  """
+  records = []
+  for number, line in _whole(path):
+    try:
+      record = _parse(line)
+      for key, kind in kinds.items():
+        if not isinstance(record.get(key), kind):
+          raise ValueError(f"{key} is {record.get(key)!r}")
+    except ValueError as error:
+      logging.warning(
+        "%s, line %d is left out: got %s (%s)",
+        path,
+        number,
+        _start(line),
+        error,
+      )
+      continue
+    records.append(record)
   return records
 
 
@@ -60,3 +89,20 @@ def trim(path: pathlib.Path) -> None:
     content = file.read()
     if content and not content.endswith(b"\n"):
       file.truncate(content.rfind(b"\n") + 1)
+
+
+def _whole(path: pathlib.Path) -> Iterator[tuple[int, bytes]]:
+  """Lines with their numbers, without one that a kill has cut."""
+  if path.exists():
+    yield from enumerate(path.read_bytes().split(b"\n")[:-1], 1)
+
+
+def _parse(line: bytes) -> dict[str, Any]:
+  record = json.loads(line.decode())
+  if not isinstance(record, dict):
+    raise ValueError("no object")
+  return record
+
+
+def _start(line: bytes) -> str:
+  return repr(line[:60].decode(errors="replace"))

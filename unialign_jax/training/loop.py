@@ -15,6 +15,7 @@ import jax
 
 from unialign_jax import checkpoint as checkpoint_lib
 from unialign_jax import config as config_lib
+from unialign_jax.data import damage
 from unialign_jax.training import guard as guard_lib
 from unialign_jax.training import incidents
 from unialign_jax.training import logger as logger_lib
@@ -37,7 +38,7 @@ def run(
     config: of the run.
     workdir: receives config.json, checkpoints/, metrics.jsonl, goodput.jsonl,
       events.*, samples/ and, where there is cause, incidents.jsonl,
-      rewinds.jsonl and stacks.txt.
+      rewinds.jsonl, damaged.jsonl and stacks.txt.
     age: seconds since the process was started, where they are the run's.
 
   Returns:
@@ -50,41 +51,51 @@ def run(
   """
   workdir = pathlib.Path(workdir)
   process = jax.process_index()
-  start = starts.Start(workdir, age=age, active=process == 0)
   with contextlib.ExitStack() as stack:
-    stack.enter_context(start.clock)
-    parts = setup.prepare(config)
-    stack.callback(parts.batches.close)
-    checkpoints = checkpoint_lib.Checkpoints(workdir, config)
-    stack.enter_context(start)
-    stack.callback(_close, checkpoints, start)
-    state = _start(parts, checkpoints)
-    stop = stack.enter_context(stopping.StopRequest())
-    log = stack.enter_context(
-      logger_lib.Logger(
-        workdir,
-        first_step=int(state.step),
-        steps=config.train.steps,
-        active=process == 0,
-      )
-    )
     watchdog = stack.enter_context(
       watchdog_lib.Watchdog(
-        workdir / watchdog_lib.file_name(process),
         factor=config.train.watchdog_factor,
         seconds=config.train.watchdog_seconds,
       )
     )
-    guard = guard_lib.Guard(
-      config.train, workdir, checkpoints, active=process == 0, tell=log.message
-    )
-    path = workdir / records_lib.file_name(process)
-    records = stack.enter_context(
-      records_lib.RecordLog(path if config.train.log_records else None)
-    )
-    training = _Training(
-      parts, checkpoints, start, stop, log, records, watchdog, guard
-    )
+    with watchdog.paused():
+      start = starts.Start(workdir, age=age, active=process == 0)
+      stack.enter_context(start.clock)
+      parts = setup.prepare(config)
+      stack.callback(parts.batches.close)
+      checkpoints = checkpoint_lib.Checkpoints(workdir, config)
+      stack.enter_context(start)
+      # Left after the checkpoints are closed: a second SIGTERM must not end the
+      # save that the first has asked for.
+      stop = stack.enter_context(stopping.StopRequest())
+      stack.callback(_close, checkpoints, start, watchdog)
+      watchdog.write_to(workdir / watchdog_lib.file_name(process))
+      parts.batches.keep_damage(workdir / damage.file_name(process))
+      state = _start(parts, checkpoints)
+      log = stack.enter_context(
+        logger_lib.Logger(
+          workdir,
+          first_step=int(state.step),
+          steps=config.train.steps,
+          active=process == 0,
+        )
+      )
+      guard = guard_lib.Guard(
+        config.train,
+        workdir,
+        checkpoints,
+        active=process == 0,
+        tell=log.message,
+      )
+      path = workdir / records_lib.file_name(process)
+      records = stack.enter_context(
+        records_lib.RecordLog(
+          path if config.train.log_records else None, start.number
+        )
+      )
+      training = _Training(
+        parts, checkpoints, start, stop, log, records, watchdog, guard
+      )
     return training.run(state)
 
 
@@ -117,9 +128,11 @@ def _start(
 
 
 def _close(
-  checkpoints: checkpoint_lib.Checkpoints, start: starts.Start
+  checkpoints: checkpoint_lib.Checkpoints,
+  start: starts.Start,
+  watchdog: watchdog_lib.Watchdog,
 ) -> None:
-  with start.clock.phase("checkpoint"):
+  with start.clock.phase("checkpoint"), watchdog.paused():
     checkpoints.close()
 
 
@@ -157,6 +170,8 @@ class _Training:
     train = self._parts.config.train
     self._begin(state)
     self._clock.started()
+    if self._stop.received and self._step < train.steps:
+      return self._leave("nothing new to save")
     while self._step < train.steps:
       self._take_step()
       is_last = self._step == train.steps
@@ -175,13 +190,17 @@ class _Training:
       if shows:
         self._show()
       if leave and not is_last:
-        self._start.reason = self._stop.received or "Preemption"
-        self._log.message(
-          f"{self._start.reason}: saved after step {self._step}; the same"
-          " command continues."
-        )
-        return self._step
+        return self._leave("saved")
     self._start.reason = "finished"
+    return self._step
+
+  def _leave(self, what: str) -> int:
+    """Tells that a signal has ended the run here; how many steps."""
+    self._start.reason = self._stop.received or "Preemption"
+    self._log.message(
+      f"{self._start.reason}: {what} after step {self._step}; the same command"
+      " continues."
+    )
     return self._step
 
   def _begin(self, state: state_lib.TrainState) -> None:

@@ -152,6 +152,7 @@ class Meter:
     means = self._averages.means() | speed
     # Counters and settings are read, not averaged.
     means |= {k: latest[k] for k in ("skipped", "spikes", "learning_rate")}
+    # Of process 0, as it alone writes; the others have files of their own.
     means["damaged_records"] = self._parts.batches.num_damaged
     means |= self._start.values()
     self._log.scalars(step, means)

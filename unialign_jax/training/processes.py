@@ -1,17 +1,25 @@
-"""Joins the processes of a run, one a host, into one JAX.
+"""Joins the processes of a run, one a host, into one JAX, and parts them.
 
 A run of one process joins too: what stops several together (preemption) is
 then the same code for one.
 """
 
+import contextlib
+import os
 import socket
+import sys
+import threading
+import traceback
 
 import jax
 
 # A process that is lost ends the others after so long.
 HEARTBEAT_SECONDS = 30
+# So long one that fails waits for the others to come to the same end.
+_PATIENCE_SECONDS = 10
 # What JAX says where nothing tells it of other processes.
 _NO_CLUSTER = "coordinator_address should be defined"
+_joined = threading.Event()  # set where there may be other processes
 
 
 def join(coordinator: str, count: int | None, index: int | None) -> None:
@@ -39,6 +47,7 @@ def join(coordinator: str, count: int | None, index: int | None) -> None:
     return
   try:
     jax.distributed.initialize(heartbeat_timeout_seconds=HEARTBEAT_SECONDS)
+    _joined.set()
   except ValueError as error:
     if _NO_CLUSTER not in str(error):
       raise
@@ -51,3 +60,34 @@ def _initialize(coordinator: str, count: int, index: int) -> None:
   jax.distributed.initialize(
     coordinator, count, index, heartbeat_timeout_seconds=HEARTBEAT_SECONDS
   )
+  if count > 1:
+    _joined.set()
+
+
+def leave(status: int) -> None:
+  """Ends this process if it is one of several; to be called when it has failed.
+
+  JAX would wait for all the others at the end of the process, for 300 seconds
+  and with its heartbeat going on, and they would wait for this one in a step.
+  Here it waits only as long as a failure that all have takes to reach all, so
+  that each ends with its own status. Then it is lost, which ends the others.
+
+  Args:
+    status: to end with. The exception that is being handled is printed, unless
+      it is SystemExit.
+  """
+  if not _joined.is_set():
+    return
+  if not isinstance(sys.exception(), SystemExit):
+    traceback.print_exc()
+  meeting = threading.Thread(target=_meet, daemon=True)
+  meeting.start()
+  meeting.join(_PATIENCE_SECONDS)
+  sys.stdout.flush()
+  sys.stderr.flush()
+  os._exit(status)
+
+
+def _meet() -> None:
+  with contextlib.suppress(Exception):  # some may be gone by now
+    jax.distributed.shutdown()

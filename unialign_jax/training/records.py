@@ -1,8 +1,11 @@
 """Which records each step was made of, where `train.log_records` asks for it.
 
 records.jsonl of process 0, records.N.jsonl of process N: a line a step, with
-the part of the batch that the process read. A step that is taken again after a
-kill has two lines, which are equal.
+the part of the batch that the process read. A step that is taken again has a
+line more: after a kill with the same batch, maybe shared by another number of
+processes, after a rewind with another batch. So each line says which start of
+the run it is of (`starts.py`). What the step was made of in the end are its
+lines of the last start that has any; of several in one file, the last.
 """
 
 import pathlib
@@ -22,10 +25,12 @@ class RecordLog:
 
   Args:
     path: of the file; None writes nothing.
+    start: number of this start of the run.
   """
 
-  def __init__(self, path: pathlib.Path | None):
+  def __init__(self, path: pathlib.Path | None, start: int):
     self._path = path
+    self._start = start
     self._file: IO[str] | None = None
 
   def __enter__(self) -> "RecordLog":
@@ -43,6 +48,7 @@ class RecordLog:
     if self._file is None:
       return
     record = {
+      "start": self._start,
       "step": step,
       "batch": origin.index,
       "source": origin.source,

@@ -10,12 +10,14 @@ import pathlib
 import time
 from typing import Any
 
+from unialign_jax.checkpoint import agreement
 from unialign_jax.training import goodput
 from unialign_jax.training import lines
 from unialign_jax.training import logger
 
 FILE = "goodput.jsonl"
 PREFIX = "seconds/"
+_NUMBER = int | float
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -38,16 +40,20 @@ class Earlier:
 def read(workdir: pathlib.Path) -> Earlier:
   """Reads the records of a workdir; none is no earlier start.
 
-  Raises:
-    ValueError: a line that is no JSON.
+  They are for accounting: a damaged line is left out, and logged.
   """
-  own = lines.read(workdir / FILE)
-  metrics = lines.read(workdir / logger.METRICS_FILE)
+  own = lines.read_sound(workdir / FILE, start=int, time=_NUMBER)
+  metrics = lines.read_sound(
+    workdir / logger.METRICS_FILE, step=int, time=_NUMBER
+  )
   # A run that was begun without such records has been down until now.
   known = [r for r in (*own, *metrics) if seconds_of(r)]
   last = max(known, key=lambda r: r["time"], default=None)
+  numbers = [r["start"] for r in own]
+  counted = [r.get("start_number") for r in metrics]
+  numbers += [number for number in counted if isinstance(number, int)]
   return Earlier(
-    starts=max((r["start"] for r in own), default=0),
+    starts=max(numbers, default=0),
     seconds=seconds_of(last) if last else {},
     time=last["time"] if last else None,
     last_step=max((r["step"] for r in metrics), default=0),
@@ -57,7 +63,11 @@ def read(workdir: pathlib.Path) -> Earlier:
 def seconds_of(record: dict[str, Any]) -> dict[str, float]:
   """Seconds by category in a line of either file."""
   names = {f"{PREFIX}{name}": name for name in goodput.CATEGORIES}
-  return {names[key]: value for key, value in record.items() if key in names}
+  return {
+    names[key]: value
+    for key, value in record.items()
+    if key in names and isinstance(value, _NUMBER)
+  }
 
 
 class Start:
@@ -67,14 +77,14 @@ class Start:
 
   Attributes:
     earlier: what was there before.
-    number: of this start, from 1.
+    number: of this start, from 1; the same on every process.
     clock: of this process and, before it, the run.
     step: steps taken; to be set, and None where it came to none.
     reason: why it ends, "finished" or the name of a signal; to be set.
   """
 
   def __init__(self, workdir: pathlib.Path, *, age: float, active: bool):
-    """Reads what there is and begins the clock.
+    """Reads what there is and begins the clock. Every process has to.
 
     Args:
       workdir: of the run.
@@ -84,7 +94,8 @@ class Start:
     self._path = workdir / FILE
     self._active = active
     self.earlier = read(workdir)
-    self.number = self.earlier.starts + 1
+    # Another host may see the files as they were a moment ago.
+    self.number = int(agreement.gather(str(self.earlier.starts + 1))[0])
     self.step: int | None = None
     self.reason = ""
     self._began = time.time() - age

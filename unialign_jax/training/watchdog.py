@@ -3,7 +3,8 @@
 A lost device, a collective whose other end is gone or storage that does not
 answer raise nothing: the process waits for ever. A thread looks whether steps
 still end; when none has for too long, it writes the Python stacks of all
-threads and ends the process.
+threads and ends the process. What may take far longer than a step (the start,
+compilation, saving, samples) is a pause, with a longest time of its own.
 
 Code that holds the interpreter's lock stops that thread too. faulthandler's
 own timer needs no lock: the thread puts it off each time it looks.
@@ -25,6 +26,9 @@ _LOOKS = 50  # in the shortest time after which it acts
 _STEPS = 100  # latest ones, whose median counts
 # Least time in which some Python has to run: copies and loads may hold on.
 _LOCKED_SECONDS = 60.0
+# A pause for so long is a hang, or for so many times the shortest limit.
+_PAUSE_SECONDS, _PAUSE_FACTOR = 3600.0, 6.0
+_TELL_SECONDS = 10.0  # to write the stacks
 
 
 def file_name(process: int) -> str:
@@ -37,7 +41,6 @@ class Watchdog:
 
   def __init__(
     self,
-    path: str | os.PathLike,
     *,
     factor: float,
     seconds: float,
@@ -46,17 +49,18 @@ class Watchdog:
     """Does not watch yet.
 
     Args:
-      path: file that stacks are added to.
       factor: of the median step time; no step for so long is a hang.
       seconds: what that time is at least; 0 turns the watchdog off.
       locked_seconds: time without any Python that is a hang, if `seconds` is
         not longer.
     """
-    self._path = pathlib.Path(path)
     self._factor, self._least = factor, seconds
     self._locked = max(seconds, locked_seconds)
+    self._longest_pause = max(_PAUSE_SECONDS, _PAUSE_FACTOR * seconds)
+    self._path: pathlib.Path | None = None
+    self._file = sys.__stderr__
     self._steps: list[float] = []
-    self._paused = 0
+    self._pauses = 0  # one in another counts
     self._moved = time.monotonic()
     self._ended = threading.Event()
     self._thread: threading.Thread | None = None
@@ -64,14 +68,14 @@ class Watchdog:
   @property
   def limit(self) -> float:
     """Seconds without a step that are a hang, by the steps so far."""
+    least = self._longest_pause if self._pauses else self._least
     if not self._steps:
-      return self._least
-    return max(self._least, self._factor * statistics.median(self._steps))
+      return least
+    return max(least, self._factor * statistics.median(self._steps))
 
   def __enter__(self) -> "Watchdog":
     self._moved = time.monotonic()
     if self._least:
-      self._file = self._path.open("a")
       self._put_off()
       self._thread = threading.Thread(
         target=self._watch, name="watchdog", daemon=True
@@ -83,9 +87,21 @@ class Watchdog:
     if self._thread:
       self._ended.set()
       self._thread.join()
+    if self._path:
       self._file.close()
       if not self._path.stat().st_size:
         self._path.unlink()
+
+  def write_to(self, path: str | os.PathLike) -> None:
+    """Adds stacks to a file, too; before, they are written to stderr alone.
+
+    Args:
+      path: in a workdir that no other run has.
+    """
+    if self._least:
+      self._path = pathlib.Path(path)
+      self._file = self._path.open("a")
+      self._put_off()
 
   def step_ended(self, seconds: float | None) -> None:
     """A step has ended.
@@ -99,19 +115,22 @@ class Watchdog:
 
   @contextlib.contextmanager
   def paused(self) -> Iterator[None]:
-    """What happens inside may take any time: compilation, samples, saving."""
-    self._paused += 1
+    """What happens inside may take far longer than a step, but not for ever."""
+    self._moved = time.monotonic()
+    self._pauses += 1
     try:
       yield
     finally:
       self._moved = time.monotonic()
-      self._paused -= 1
+      self._pauses -= 1
 
   def _watch(self) -> None:
     while not self._ended.wait(self._least / _LOOKS):
       self._put_off()
+      # The limit first: should a pause begin or end here, `_moved` is newer.
+      limit = self.limit
       idle = time.monotonic() - self._moved
-      if not self._paused and idle > self.limit:
+      if idle > limit:
         self._end(idle)
     faulthandler.cancel_dump_traceback_later()
 
@@ -120,16 +139,23 @@ class Watchdog:
     faulthandler.dump_traceback_later(self._locked, exit=True, file=self._file)
 
   def _end(self, idle: float) -> None:
+    what = "step"
+    if self._pauses:
+      what = "start, compilation, checkpoint or sample"
     told = (
-      f"watchdog, {time.strftime('%F %T')}: no step has ended for"
+      f"watchdog, {time.strftime('%F %T')}: no {what} has ended for"
       f" {idle:.1f} s, expected one within {self.limit:.1f} s"
       " (config.train.watchdog_factor, watchdog_seconds); process"
       f" {os.getpid()} ends with status {STATUS}. Stacks:"
     )
-    try:
-      for file in (self._file, sys.stderr):
-        print(f"\n{told}", file=file, flush=True)
-        faulthandler.dump_traceback(file, all_threads=True)
-    finally:
-      # Nothing is closed: what hangs would hang that too.
-      os._exit(STATUS)
+    # What hangs may be the storage of the file.
+    teller = threading.Thread(target=self._tell, args=(told,), daemon=True)
+    teller.start()
+    teller.join(_TELL_SECONDS)
+    # Nothing is closed: what hangs would hang that too.
+    os._exit(STATUS)
+
+  def _tell(self, told: str) -> None:
+    for file in dict.fromkeys((sys.__stderr__, self._file)):
+      print(f"\n{told}", file=file, flush=True)
+      faulthandler.dump_traceback(file, all_threads=True)
