@@ -10,7 +10,7 @@ from collections.abc import Iterator
 import ml_collections
 import pytest
 
-from tests.data import test_pipeline as pipelines
+from tests.data import pipelines
 from tests.training import toy
 from unialign_jax import config as config_lib
 from unialign_jax.data import damage
