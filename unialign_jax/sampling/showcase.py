@@ -6,6 +6,7 @@ target images as captions or, where a question is given, as answers.
 """
 
 import dataclasses
+from collections.abc import Callable
 from collections.abc import Sequence
 from typing import Any
 
@@ -70,15 +71,12 @@ class Showcase:
 
   def __call__(self, params: Any) -> list[Shown]:
     """Samples every source; the seed is always the same."""
-    # Attention asks for the mesh: a kernel cannot be partitioned by XLA.
-    with jax.set_mesh(self._mesh):
-      return [self._show(params, *source) for source in self._sources]
+    return [self._show(params, *source) for source in self._sources]
 
   def _show(self, params: Any, name: str, batch: Batch) -> Shown:
     cond_BNHWC = batch.get("cond_latents")
-    latents = self._draw(
-      params, self._text.encode(batch["prompt_ids"]), cond_BNHWC
-    )
+    text_BLE = self._text.encode(batch["prompt_ids"])
+    latents = self._call(self._draw, params, text_BLE, cond_BNHWC)
     columns = [self._image.decode(np.asarray(latents))]
     if cond_BNHWC is not None:
       columns[:0] = [
@@ -98,7 +96,8 @@ class Showcase:
   def _describe(self, params: Any, batch: Batch) -> tuple[str, ...]:
     """Texts for the clean targets; a question in the record is given."""
     is_given_BL = ~batch["label_mask"]
-    tokens = self._write(
+    tokens = self._call(
+      self._write,
       params,
       self._text_params,
       batch["latents_mean"].astype(np.float32),
@@ -113,6 +112,11 @@ class Showcase:
     )
     wanted = self._decode(batch["caption_ids"])
     return tuple(f"{a} -> {b}" for a, b in zip(wanted, got))
+
+  def _call(self, jitted: Callable[..., jax.Array], *args: Any) -> jax.Array:
+    # Attention asks for the mesh: a kernel cannot be partitioned by XLA.
+    with jax.set_mesh(self._mesh):
+      return jitted(*args)
 
   def _decode(self, ids_BL: np.ndarray) -> list[str]:
     nothing = np.zeros(ids_BL.shape, bool)
