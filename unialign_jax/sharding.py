@@ -134,6 +134,14 @@ def sequence_shares() -> int:
   return 1 if mesh.empty else mesh.shape["sequence"]
 
 
+def platform() -> str:
+  """Of the mesh that is set, which need not be here: "cpu", "gpu" or "tpu"."""
+  mesh = jax.sharding.get_abstract_mesh()
+  device = None if mesh.empty else mesh.abstract_device
+  found = device.platform if device else jax.default_backend()
+  return "gpu" if found in ("cuda", "rocm") else found
+
+
 def spread_tokens(x_BTD: jax.Array) -> jax.Array:
   """The same tokens, over `sequence` where the mesh that is set has it.
 

@@ -10,6 +10,7 @@ from tests.models import network
 from tests.training import tiny
 from unialign_jax.models import heads
 from unialign_jax.models import mmdit
+from unialign_jax.models import stacks
 
 
 @pytest.fixture(scope="module")
@@ -33,6 +34,24 @@ def gradient(params):
 def test_scan_equals_loop(gradient):
   for got, want in zip(gradient(scan_layers=False), gradient()):
     tiny.assert_close(got, want, 1e-5)
+
+
+def test_a_tree_a_layer_is_the_stack(params):
+  """What `stacks.by_layer` gives goes through the same network."""
+  model = mmdit.MMDiT(tiny.model_config(scan_layers=False))
+  apart = stacks.by_layer(params)
+  assert len(apart["blocks"]) == tiny.model_config().depth
+  run = tiny.jit(lambda p: network.run(model, p, network.inputs()))
+  tiny.assert_close(run(apart), run(params), 1e-6)
+
+
+def test_dense_layers_round_in_the_stack_as_by_themselves(params, monkeypatch):
+  model = mmdit.MMDiT(tiny.model_config(dtype="bfloat16"))
+  inputs = network.inputs()
+  in_stack = tiny.jit(lambda p: network.run(model, p, inputs))(params)
+  monkeypatch.setattr(stacks, "rounded", lambda stacked, dtype: stacked)
+  alone = tiny.jit(lambda p: network.run(model, p, inputs))(params)
+  assert all(map(jnp.array_equal, in_stack, alone))
 
 
 @pytest.mark.parametrize(

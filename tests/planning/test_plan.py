@@ -72,6 +72,12 @@ def test_slices_are_neighbours_along_data_alone():
     sharding.make_mesh(1, 8, 1, devices=two.devices)
 
 
+@needs_libtpu
+def test_a_chip_of_two_cores_is_one_device():
+  mesh = compiled.slice_mesh("v4:2x2x1", _config())
+  assert mesh.size == 4
+
+
 @pytest.fixture(scope="module")
 def footprint() -> compiled.Footprint:
   config = _config(remat="attention")

@@ -54,6 +54,18 @@ def test_it_is_the_sampler(
   assert _apart(pipe.generate("a red circle", seed=6), [want]) <= 1
 
 
+def test_on_gpus_the_layers_are_a_loop(
+  monkeypatch: pytest.MonkeyPatch,
+  pipe: pipeline.Pipeline,
+  workdir: Any,
+):
+  """The pictures are the same. (In float32: attention asks for cuDNN else.)"""
+  monkeypatch.setattr(sharding, "platform", lambda: "gpu")
+  looped = pipeline.Pipeline.load(workdir)
+  again = looped.generate("a red circle", seed=6)
+  assert _apart(pipe.generate("a red circle", seed=6), again) <= 1
+
+
 def test_a_seed_is_a_picture(pipe: pipeline.Pipeline):
   first = pipe.generate("a red circle", n=2, seed=3)
   assert first[0].size == (64, 64) and first[0].mode == "RGB"

@@ -110,7 +110,8 @@ def load(
   from unialign_jax.bench import torch_step
 
   device = "cuda" if torch.cuda.is_available() else "cpu"
-  network = torch_step.Transformer(**handover.describe(config))
+  with torch.device(device):  # fresh weights take long on a CPU
+    network = torch_step.Transformer(**handover.describe(config))
   network.load_state_dict(files.load_file(folder / handover.WEIGHTS))
   objective = torch_step.Objective(
     network.train().to(device),

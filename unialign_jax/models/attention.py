@@ -119,13 +119,11 @@ def _own_tokens(parts: Parts) -> int:
 
 def _fused(q_parts: Parts, by_hand: bool) -> str:
   """The implementation of the platform that takes these queries."""
-  mesh = jax.sharding.get_abstract_mesh()
-  device = None if mesh.empty else mesh.abstract_device
-  platform = device.platform if device else jax.default_backend()
+  platform = sharding.platform()
   if platform == "tpu" and by_hand and splash.fits(_own_tokens(q_parts)):
     return "splash"
   half = q_parts[0].dtype in (jnp.bfloat16, jnp.float16)
-  return "cudnn" if platform in ("gpu", "cuda") and half else "xla"
+  return "cudnn" if platform == "gpu" and half else "xla"
 
 
 def _tokamax(q: jax.Array, k: jax.Array, v: jax.Array) -> jax.Array:

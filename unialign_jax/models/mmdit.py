@@ -29,6 +29,7 @@ from unialign_jax.models import heads as heads_lib
 from unialign_jax.models import layers
 from unialign_jax.models import positions
 from unialign_jax.models import products
+from unialign_jax.models import stacks
 
 HEADS = (
   "velocity",
@@ -229,7 +230,8 @@ class MMDiT(nn.Module):
     for name, block, depth in self._stacks():
       # `param` alone would refuse the kernels that use/quantise.py makes.
       if (stacked := self.get_variable("params", name)) is None:
-        stacked = self.param(name, _init_stack, block, depth, inputs)
+        stacked = self.param(name, stacks.init, block, depth, inputs)
+      stacked = stacks.rounded(stacked, jnp.dtype(cfg.dtype))
       layer = self._layer(block, time_BD, num_target, keep_tokens)
       mid = cfg.align_depth - 1 - first
       if cfg.scan_layers:
@@ -240,7 +242,7 @@ class MMDiT(nn.Module):
         if 0 <= mid < depth:
           means = tuple(p[mid] for p in pooled)
       else:
-        for i, params in zip(range(depth), _unstack(stacked), strict=True):
+        for i, params in enumerate(stacks.unstack(stacked)):
           carry, pooled = layer(carry, (first + i, params))
           self.sow("intermediates", "blocks", carry[0])
           if i == mid:
@@ -252,10 +254,8 @@ class MMDiT(nn.Module):
     """The stacks of equal blocks in order: name, block, number of blocks."""
     cfg = self.config
     dual_depth = cfg.dual_attention_depth
-    for name, depth, dual in (
-      ("dual_blocks", dual_depth, True),
-      ("blocks", cfg.depth - dual_depth, False),
-    ):
+    depths = dual_depth, cfg.depth - dual_depth
+    for name, depth, dual in zip(stacks.NAMES, depths, (True, False)):
       if depth:
         block = layers.JointBlock(
           cfg.width,
@@ -363,24 +363,3 @@ def abstract_params(config: MMDiTConfig) -> Any:
     shaped(1, 1, config.text_dim),
     shaped(1),
   )["params"]
-
-
-def _init_stack(
-  key: jax.Array, block: layers.JointBlock, depth: int, inputs: tuple
-) -> Any:
-  """Parameters of equal blocks, stacked along a leading axis."""
-
-  def one(k: jax.Array) -> Any:
-    return block.init(k, *inputs)["params"]
-
-  return jax.vmap(one)(jax.random.split(key, depth))
-
-
-def _unstack(stacked: Any) -> list[Any]:
-  """One tree a layer.
-
-  The gradient of `unstack` is one `stack`; that of as many slices would be a
-  sum over the whole stack for each layer.
-  """
-  leaves, structure = jax.tree.flatten(stacked)
-  return [structure.unflatten(x) for x in zip(*map(jnp.unstack, leaves))]

@@ -4,6 +4,9 @@ Every accelerator adds up bf16 products in float32. Asking for it by name keeps
 the operands bf16 on CPUs too: XLA's CPU backend otherwise turns them into
 float32 and runs at half the speed. JAX's own gradient would make products of
 float32 cotangents, so here each gradient is a product of the same kind.
+
+GPUs are asked for the dtype of the operands: there a product is a kernel of
+its own, and a float32 result is written and read before it is rounded.
 """
 
 import math
@@ -11,6 +14,8 @@ import math
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+
+from unialign_jax import sharding
 
 
 def einsum(formula: str, a: jax.Array, b: jax.Array) -> jax.Array:
@@ -20,7 +25,7 @@ def einsum(formula: str, a: jax.Array, b: jax.Array) -> jax.Array:
 
 @jax.custom_vjp
 def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
-  """`x kernel + bias` with one rounding, at the end.
+  """`x kernel + bias`; on GPUs the product is rounded before the sum, too.
 
   Args:
     x: [..., I].
@@ -36,8 +41,8 @@ def affine(x: jax.Array, kernel: jax.Array, bias: jax.Array) -> jax.Array:
 def _affine_forward(
   x: jax.Array, kernel: jax.Array, bias: jax.Array
 ) -> tuple[jax.Array, tuple[jax.Array, jax.Array]]:
-  product = einsum("...i,io->...o", x, kernel)
-  bias = jnp.broadcast_to(bias.astype(jnp.float32), product.shape)
+  product = _product("...i,io->...o", x, kernel)
+  bias = jnp.broadcast_to(bias.astype(product.dtype), product.shape)
   return (product + bias).astype(x.dtype), (x, kernel)
 
 
@@ -45,16 +50,32 @@ def _affine_backward(
   saved: tuple[jax.Array, jax.Array], grad: jax.Array
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   x, kernel = saved
-  grad_x = einsum("...o,io->...i", grad, kernel)
-  grad_kernel = einsum("...i,...o->io", x, grad)
-  # The sum over the rows as a product: on CPUs a sum of bf16 takes longer
-  # than the products above.
-  ones = jnp.ones((*grad.shape[:-1], 1), grad.dtype)
-  (grad_bias,) = einsum("...i,...o->io", ones, grad)
+  grad_x = _product("...o,io->...i", grad, kernel)
+  grad_kernel = _product("...i,...o->io", x, grad)
+  grad_bias = _sum_of_rows(grad)
   return tuple(g.astype(x.dtype) for g in (grad_x, grad_kernel, grad_bias))
 
 
 affine.defvjp(_affine_forward, _affine_backward)
+
+
+def _product(formula: str, a: jax.Array, b: jax.Array) -> jax.Array:
+  """`einsum`, in the dtype of the operands on GPUs."""
+  if sharding.platform() == "gpu":
+    return jnp.einsum(formula, a, b)
+  return einsum(formula, a, b)
+
+
+def _sum_of_rows(x: jax.Array) -> jax.Array:
+  """[..., O] -> [O], float32."""
+  if sharding.platform() == "gpu":
+    # Otherwise XLA lets what made x write float32, for the sum alone to read.
+    x = jax.lax.optimization_barrier(x)
+    return jnp.sum(x, axis=tuple(range(x.ndim - 1)), dtype=jnp.float32)
+  # As a product: on CPUs a sum of bf16 takes longer than those above.
+  ones = jnp.ones((*x.shape[:-1], 1), x.dtype)
+  (total,) = einsum("...i,...o->io", ones, x)
+  return total
 
 
 class Dense(nn.DenseGeneral):

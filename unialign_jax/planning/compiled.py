@@ -68,7 +68,7 @@ def slice_mesh(topology: str, config: config_lib.Config) -> jax.sharding.Mesh:
 
   try:
     described = topologies.get_topology_desc(
-      platform="tpu", topology_name=topology
+      platform="tpu", topology_name=topology, **_options(topology)
     )
   except Exception as error:  # jax and libtpu raise several kinds
     raise ValueError(
@@ -79,6 +79,16 @@ def slice_mesh(topology: str, config: config_lib.Config) -> jax.sharding.Mesh:
   return sharding.make_mesh(
     **dataclasses.asdict(config.mesh), devices=described.devices
   )
+
+
+def _options(topology: str) -> dict[str, str]:
+  """What libtpu has to be told of a slice.
+
+  The two cores of a v4 chip are one device in every run (megacore), and two
+  here unless that is asked for.
+  """
+  is_v4 = topology.startswith("v4:")
+  return {"chip_config_name": "megacore"} if is_v4 else {}
 
 
 def text_model(config: config_lib.Config) -> t5.T5Encoder | None:

@@ -4,6 +4,7 @@ Each function compiles once for a batch size, a number of condition images and
 settings; parameters are arguments and lie as `sharding.TABLE` says.
 """
 
+import dataclasses
 import functools
 from collections.abc import Callable
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from unialign_jax import sharding
 from unialign_jax.diffusion import flow
 from unialign_jax.features import placement
 from unialign_jax.models import mmdit
+from unialign_jax.models import stacks
 from unialign_jax.sampling import image as image_sampling
 from unialign_jax.sampling import text as text_sampling
 from unialign_jax.use import loading
@@ -46,7 +48,12 @@ class Networks:
         f"mesh: got axes {mesh.axis_names}, expected {sharding.AXES}; make it"
         " with unialign_jax.sharding.make_mesh."
       )
-    self._model = mmdit.MMDiT(loaded.model)
+    # On GPUs a scan copies each layer's weights in every step of the solver.
+    with jax.set_mesh(mesh):
+      scan = loaded.model.scan_layers and sharding.platform() != "gpu"
+    self._model = mmdit.MMDiT(
+      dataclasses.replace(loaded.model, scan_layers=scan)
+    )
     self._text = loaded.text
     mode = loaded.quantize
     self._apply = quantise.applied(self._model.apply, mode)
@@ -57,6 +64,8 @@ class Networks:
     specs = sharding.param_specs(loaded.params, mesh)
     shardings = jax.tree.map(lambda s: jax.NamedSharding(mesh, s), specs)
     self._params = quantise.place(loaded.params, shardings, mode)
+    if not scan:
+      self._params = stacks.by_layer(self._params)
     cut = placement.t5_shardings(loaded.text.params, mesh, "fsdp")
     self._text_params = quantise.place(loaded.text.params, cut, mode)
     jit = functools.partial(jax.jit, out_shardings=self._everywhere)
