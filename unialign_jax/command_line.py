@@ -9,6 +9,7 @@ from absl import flags
 from absl import logging
 
 from unialign_jax import config as config_lib
+from unialign_jax import interrupts
 
 
 def find_config(argv: Sequence[str]) -> list[str]:
@@ -41,6 +42,7 @@ def parse_flags(argv: Sequence[str]) -> list[str]:
 
 def run(main: Callable[[Sequence[str]], None]) -> None:
   """Runs a command; what does not fit together is one message."""
+  interrupts.keep()
   try:
     app.run(main, flags_parser=parse_flags)
   except ValueError as error:

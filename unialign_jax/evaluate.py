@@ -28,6 +28,7 @@ from absl import flags
 from absl import logging
 
 from unialign_jax import command_line
+from unialign_jax import interrupts
 from unialign_jax.evals import benchmark as benchmark_lib
 from unialign_jax.evals import folder
 from unialign_jax.evals import generation
@@ -210,6 +211,7 @@ def _score(
 
 def cli() -> None:
   """Runs `main`; what does not work is one message and a status."""
+  interrupts.keep()
   try:
     app.run(main, flags_parser=command_line.parse_flags)
   except (ValueError, asking.Unusable) as error:

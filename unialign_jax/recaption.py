@@ -20,6 +20,7 @@ from absl import flags
 from absl import logging
 
 from unialign_jax import command_line
+from unialign_jax import interrupts
 from unialign_jax.data.sources import registry
 from unialign_jax.features.captioning import ledger as ledger_lib
 from unialign_jax.features.captioning import length
@@ -178,6 +179,7 @@ def _report(
 def cli() -> None:
   """Runs `main`; what cannot work is one message."""
   errors = (ValueError, asking.Unusable, run_lib.TooManyFailures)
+  interrupts.keep()
   try:
     app.run(main)
   except errors as error:

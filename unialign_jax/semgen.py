@@ -22,6 +22,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from unialign_jax import interrupts
 from unialign_jax.evals.judge import flags as judge_flags
 from unialign_jax.evals.judge import judge as judge_lib
 from unialign_jax.evals.semgen import dataset
@@ -157,6 +158,7 @@ def cli() -> None:
       logging.set_verbosity(logging.ERROR)
     main(argv)
 
+  interrupts.keep()
   try:
     app.run(quiet)
   except (ValueError, asking.Unusable) as error:

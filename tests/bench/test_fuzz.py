@@ -68,7 +68,7 @@ def plan(
 def test_planted_faults_are_found():
   names = ("sound", "raises", "hangs", "waits", "grows", "dies")
   stop = 48
-  outcome = fuzz_watch.run(plan(names, stop), case_seconds=0.2)
+  outcome = fuzz_watch.run(plan(names, stop), case_seconds=0.4)
   kinds = collections.defaultdict(set)
   for finding in outcome.findings:
     assert finding.target == names[finding.case % len(names)]

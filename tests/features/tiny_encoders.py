@@ -8,6 +8,8 @@ transformers and, for the VAE, diffusers.
 import json
 import pathlib
 import zlib
+from collections.abc import Callable
+from typing import Any
 
 import diffusers
 import tokenizers
@@ -54,7 +56,7 @@ def save_t5(
     num_heads=4,
     feed_forward_proj="gated-gelu",
   )
-  model = _random(transformers.T5EncoderModel(config), folder).to(dtype)
+  model = _random(folder, transformers.T5EncoderModel, config).to(dtype)
   model.save_pretrained(folder, max_shard_size="16KB")
   shapes_tokenizer.save(tokenizer, folder)
   return folder
@@ -62,7 +64,9 @@ def save_t5(
 
 def save_vae(folder: pathlib.Path) -> pathlib.Path:
   """An SD3-like autoencoder: 1 latent of `LATENT_CHANNELS` for 2 x 2 pixels."""
-  model = diffusers.AutoencoderKL(
+  model = _random(
+    folder,
+    diffusers.AutoencoderKL,
     block_out_channels=(8, 16),
     down_block_types=("DownEncoderBlock2D",) * 2,
     up_block_types=("UpDecoderBlock2D",) * 2,
@@ -73,7 +77,7 @@ def save_vae(folder: pathlib.Path) -> pathlib.Path:
     use_quant_conv=False,
     use_post_quant_conv=False,
   )
-  _random(model, folder).save_pretrained(folder, max_shard_size="40KB")
+  model.save_pretrained(folder, max_shard_size="40KB")
   return folder
 
 
@@ -110,8 +114,8 @@ def save_qwen(
       "out_hidden_size": QWEN_WIDTH,
     },
   )
-  model = transformers.Qwen2_5_VLForConditionalGeneration(config)
-  model = _random(model, folder).to(dtype)
+  qwen = transformers.Qwen2_5_VLForConditionalGeneration
+  model = _random(folder, qwen, config).to(dtype)
   model.save_pretrained(folder, max_shard_size="16KB")
   settings = {  # the published file, for patches of 4
     "min_pixels": 64,
@@ -152,14 +156,19 @@ def _save_qwen_tokenizer(folder: pathlib.Path) -> int:
   return tokenizer.get_vocab_size()
 
 
-def _random(model: torch.nn.Module, folder: pathlib.Path) -> torch.nn.Module:
+def _random(
+  folder: pathlib.Path,
+  make: Callable[..., torch.nn.Module],
+  *args: Any,
+  **kwargs: Any,
+) -> torch.nn.Module:
   """Noise on every parameter: fresh biases and norms are too regular.
 
-  Another folder name gives other weights.
+  The weights depend on the folder's name and nothing else.
   """
-  generator = torch.Generator().manual_seed(zlib.crc32(folder.name.encode()))
-  with torch.no_grad():
+  with torch.random.fork_rng(), torch.no_grad():
+    torch.manual_seed(zlib.crc32(folder.name.encode()))
+    model = make(*args, **kwargs)
     for parameter in model.parameters():
-      noise = torch.randn(parameter.shape, generator=generator)
-      parameter.add_(0.2 * noise)
+      parameter.add_(0.2 * torch.randn(parameter.shape))
   return model.eval()

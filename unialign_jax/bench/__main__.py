@@ -10,6 +10,7 @@ from absl import flags
 from absl import logging
 
 from unialign_jax import command_line
+from unialign_jax import interrupts
 
 # Name -> module with `define_flags()`, `main(argv)` and, where it takes more
 # than flags, `ARGUMENTS`, their names; what it measures.
@@ -61,6 +62,7 @@ def cli() -> None:
     if not flags.FLAGS["verbosity"].present:
       logging.set_verbosity(logging.WARNING)
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+    interrupts.keep()
     module.main(argv)
 
   try:

@@ -15,6 +15,7 @@ from collections.abc import Callable
 from multiprocessing import connection
 from typing import Any
 
+from unialign_jax import interrupts
 from unialign_jax.features import reading
 
 _PROC = pathlib.Path("/proc")
@@ -84,6 +85,7 @@ def _work(
   # Ctrl-C reaches every process of a terminal; the parent ends this one.
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   signal.signal(signal.SIGTERM, signal.default_int_handler)
+  interrupts.keep(signal.SIGTERM)
   threading.Thread(target=_end_with_parent, daemon=True).start()
   children = _Children()
   try:

@@ -11,6 +11,7 @@ from absl import logging
 from ml_collections import config_flags
 
 from unialign_jax import command_line
+from unialign_jax import interrupts
 from unialign_jax.features import job
 from unialign_jax.features import manifest as manifest_lib
 from unialign_jax.features import merge
@@ -100,6 +101,7 @@ def _tell(manifest: manifest_lib.Manifest) -> None:
 
 def cli() -> None:
   """Runs `main`; what does not fit together is one message."""
+  interrupts.keep()
   try:
     app.run(main, flags_parser=command_line.parse_flags)
   except KeyboardInterrupt:

@@ -10,6 +10,7 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from unialign_jax import interrupts
 from unialign_jax.data.sources import framing
 from unialign_jax.diffusion import flow
 from unialign_jax.use import quantise
@@ -114,6 +115,7 @@ def run(main: Callable[[Sequence[str]], None]) -> None:
       logging.set_verbosity(logging.ERROR)
     main(argv)
 
+  interrupts.keep()
   try:
     app.run(quiet)
   except ValueError as error:
