@@ -8,6 +8,7 @@ import random
 import re
 import subprocess
 import sys
+import tempfile
 
 import pytest
 
@@ -65,7 +66,9 @@ def plan(
   )
 
 
-def test_planted_faults_are_found():
+def test_planted_faults_are_found(tmp_path, monkeypatch):
+  monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+  monkeypatch.setenv("TMPDIR", str(tmp_path))  # of its processes
   names = ("sound", "raises", "hangs", "waits", "grows", "dies")
   stop = 48
   outcome = fuzz_watch.run(plan(names, stop), case_seconds=0.4)
@@ -93,6 +96,7 @@ def test_planted_faults_are_found():
       if len(fuzz_work.input_of(target, 0, case)) > 40
     ]
     assert struck == [f.case for f in outcome.findings if f.target == name]
+  assert list(tmp_path.iterdir()) == []  # the crashed ones left nothing
 
 
 def test_no_case_begins_after_the_time(monkeypatch):

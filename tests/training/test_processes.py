@@ -32,7 +32,7 @@ def alone(
   return workdir
 
 
-@pytest.mark.parametrize("count", [2])
+@pytest.mark.parametrize("count", [2, pytest.param(4, marks=pytest.mark.slow)])
 def test_several_processes_are_one_run(
   count: int,
   values: ml_collections.ConfigDict,

@@ -118,14 +118,16 @@ def work(
     progress: Receives the number of the case, and by the clock and by the
       processor's time when it began; zeros between two.
     plan: What to do.
-    stderr: File that takes what decoders print, and the stack of a crash.
+    stderr: File that takes what decoders print, and the stack of a crash; what
+      is read lies beside it, where the watching process tidies up after one.
   """
   signal.signal(signal.SIGINT, signal.SIG_IGN)
   os.dup2(os.open(stderr, os.O_WRONLY | os.O_CREAT | os.O_TRUNC), 2)
   faulthandler.enable()
   warnings.simplefilter("ignore")
   python_logging.disable(python_logging.CRITICAL)
-  with tempfile.TemporaryDirectory(prefix="unialign-fuzz-") as folder:
+  beside = pathlib.Path(stderr).parent
+  with tempfile.TemporaryDirectory(dir=beside) as folder:
     targets = plan.make(pathlib.Path(folder))
     for name in plan.names:
       for data in targets[name].seeds:
