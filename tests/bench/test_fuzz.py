@@ -69,9 +69,10 @@ def plan(
 def test_planted_faults_are_found(tmp_path, monkeypatch):
   monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
   monkeypatch.setenv("TMPDIR", str(tmp_path))  # of its processes
-  names = ("sound", "raises", "hangs", "waits", "grows", "dies")
-  stop = 48
-  outcome = fuzz_watch.run(plan(names, stop), case_seconds=0.4)
+  names = ("sound", "raises", "hangs", "grows", "dies")
+  stop = 40
+  # Room for a reader that grows on a busy machine.
+  outcome = fuzz_watch.run(plan(names, stop), case_seconds=1.5)
   kinds = collections.defaultdict(set)
   for finding in outcome.findings:
     assert finding.target == names[finding.case % len(names)]
@@ -79,7 +80,6 @@ def test_planted_faults_are_found(tmp_path, monkeypatch):
   assert kinds == {
     "raises": {"exception"},
     "hangs": {"hang"},
-    "waits": {"hang"},
     "grows": {"memory"},
     "dies": {"crash"},
   }
@@ -88,15 +88,31 @@ def test_planted_faults_are_found(tmp_path, monkeypatch):
   assert "planted.py" in details["hangs"]  # the stack says where
   assert "Segmentation fault" in details["dies"]
   # Each case that would strike did so: none was lost with a process.
-  target = planted.make(pathlib.Path())["dies"]
-  for name in ("raises", "hangs", "waits", "dies"):
-    struck = [
-      case
-      for case in range(names.index(name), stop, len(names))
-      if len(fuzz_work.input_of(target, 0, case)) > 40
-    ]
-    assert struck == [f.case for f in outcome.findings if f.target == name]
+  for name in ("raises", "hangs", "dies"):
+    found = [f.case for f in outcome.findings if f.target == name]
+    assert found == struck(names, name, stop)
   assert list(tmp_path.iterdir()) == []  # the crashed ones left nothing
+
+
+def test_one_that_waits_hangs_too():
+  """It needs none of the processor's time: told by the clock, ten times it."""
+  names, stop = ("sound", "waits"), 12
+  outcome = fuzz_watch.run(plan(names, stop), case_seconds=0.3)
+  assert {f.kind for f in outcome.findings} == {"hang"}
+  found = [f.case for f in outcome.findings]
+  assert found == struck(names, "waits", stop)
+
+
+def struck(names: tuple[str, ...], name: str, stop: int) -> list[int]:
+  """Cases in which a planted fault strikes."""
+  target = planted.make(pathlib.Path())[name]
+  cases = [
+    case
+    for case in range(names.index(name), stop, len(names))
+    if len(fuzz_work.input_of(target, 0, case)) > 40
+  ]
+  assert cases
+  return cases
 
 
 def test_no_case_begins_after_the_time(monkeypatch):

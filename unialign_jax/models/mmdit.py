@@ -242,7 +242,8 @@ class MMDiT(nn.Module):
         if 0 <= mid < depth:
           means = tuple(p[mid] for p in pooled)
       else:
-        for i, params in enumerate(stacks.unstack(stacked)):
+        by_layer = stacks.unstack(stacked)
+        for i, params in zip(range(depth), by_layer, strict=True):
           carry, pooled = layer(carry, (first + i, params))
           self.sow("intermediates", "blocks", carry[0])
           if i == mid:
