@@ -1,6 +1,9 @@
 """Feature sets of the Shapes world, with the shipped encoders."""
 
 import pathlib
+import signal
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -101,3 +104,26 @@ def test_sets_of_other_data_are_refused(
     feature_sets.build(
       built / "features", tmp_path / "tfds", configs(train=6), nets
     )
+
+
+def test_ctrl_c_is_one_message(tmp_path: pathlib.Path) -> None:
+  process = subprocess.Popen(
+    [
+      *(sys.executable, "-m", "unialign_jax.shapes.build"),
+      *(f"--out={tmp_path / 'features'}", "--tasks=text_to_image"),
+      "--train=3000",
+    ],
+    stderr=subprocess.PIPE,
+    text=True,
+    # A suite in the background passes on that Ctrl-C is ignored.
+    preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+  )
+  seen = ""
+  while "train/text_to_image" not in seen:  # encoding has begun
+    seen += process.stderr.read(1)
+    assert process.poll() is None, seen
+  process.send_signal(signal.SIGINT)
+  _, errors = process.communicate(timeout=120)
+  assert process.returncode == 130, errors
+  assert errors.rstrip().endswith("goes on with the first unfinished shard")
+  assert "Traceback" not in errors

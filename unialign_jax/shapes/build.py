@@ -17,10 +17,12 @@ from absl import app
 from absl import flags
 from absl import logging
 
+from unialign_jax import interrupts
 from unialign_jax.data import sample as sample_lib
 from unialign_jax.shapes import builder
 from unialign_jax.shapes import feature_sets
 
+_INTERRUPTED = 130  # as a shell has it after Ctrl-C
 # Training samples by world and task; OTHERS for tasks that are not named.
 _OTHERS = "others"
 _DEFAULT_TRAIN = {
@@ -100,5 +102,18 @@ def _config(task: str) -> builder.ShapesConfig:
   )
 
 
+def cli() -> None:
+  """Runs `main`; Ctrl-C is one message."""
+  interrupts.keep()
+  try:
+    app.run(main)
+  except KeyboardInterrupt:
+    print(
+      "\nstopped; the same command goes on with the first unfinished shard",
+      file=sys.stderr,
+    )
+    sys.exit(_INTERRUPTED)
+
+
 if __name__ == "__main__":
-  app.run(main)
+  cli()
