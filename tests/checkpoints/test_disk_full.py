@@ -58,7 +58,7 @@ def _assert_only_step_1(workdir: pathlib.Path) -> None:
 
 
 _ASK = {
-  "at the next step": lambda opened: opened.reached_preemption(3),
+  "at the next step": lambda opened: opened.reached_preemption(),
   "at the next save": lambda opened: opened.save(
     3, states.state(3), states.position(3), force=True
   ),

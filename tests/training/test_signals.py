@@ -128,6 +128,37 @@ def test_sigterm_does_not_end_the_save_that_it_has_asked_for(
   assert int(saved.removeprefix("step_")) == max(runs.losses(workdir))
 
 
+# While JAX is already listening, and the run is not.
+_EARLY = """
+import os, signal, time
+from unialign_jax.training import setup
+
+prepare = setup.prepare
+
+def prepare_and_stop(config):
+  os.kill(os.getpid(), signal.SIGTERM)
+  time.sleep(4)  # JAX looks once a second
+  return prepare(config)
+
+patch.setattr(setup, "prepare", prepare_and_stop)
+"""
+
+
+@pytest.mark.parametrize("count", [1, 2])
+def test_sigterm_early_in_a_continued_run_is_not_lost(
+  count: int,
+  tiny: ml_collections.ConfigDict,
+  compiled: pathlib.Path,
+  tmp_path: pathlib.Path,
+) -> None:
+  few = ("--config.train.steps=5", "--config.train.checkpoint_every=5")
+  _end(toy.start("", tiny, tmp_path, compiled, *few, count=count))
+  begun = time.monotonic()
+  _end(toy.start(_EARLY, tiny, tmp_path, compiled, *_LONG, count=count))
+  assert time.monotonic() - begun < 60
+  assert max(runs.losses(tmp_path)) < 10
+
+
 def test_sigterm_during_the_start_takes_no_step(
   tiny: ml_collections.ConfigDict,
   compiled: pathlib.Path,

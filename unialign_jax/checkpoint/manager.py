@@ -58,6 +58,7 @@ class Checkpoints:
       InUseError: another run has it.
     """
     self._workdir = pathlib.Path(workdir).absolute()
+    self._asked = 0  # whether there is a preemption
     self._lock: lock_lib.Lock | None = None
     self._pending: int | None = None  # step that is saved in the background
     self._nbytes = 0  # of the arrays of a checkpoint
@@ -150,16 +151,22 @@ class Checkpoints:
       )
     return state_lib.TrainState(**restored.state), restored.data
 
-  def reached_preemption(self, step: int) -> bool:
-    """Whether the scheduler has asked all processes to stop at this step.
+  def reached_preemption(self) -> bool:
+    """Whether the scheduler has asked all processes to stop after this step.
 
     It is asked at every step, so what has become of a save is told here too.
+
+    JAX has them stop at the number after the largest that it has been told,
+    and at no later one. So it is told how often it was asked, by each process
+    alike: of the steps of a continued run, a signal that came before the first
+    would mean step 1, which is long past; a rewind, one that comes again.
 
     Raises:
       SaveError: a save in the background has failed.
     """
     self._look_back()
-    return ocp.multihost.reached_preemption(step)
+    self._asked += 1
+    return ocp.multihost.reached_preemption(self._asked)
 
   def wait(self) -> None:
     """Waits for the save under way.

@@ -176,7 +176,7 @@ class _Training:
       self._take_step()
       is_last = self._step == train.steps
       leave = is_last or bool(self._stop.received)
-      leave |= self._checkpoints.reached_preemption(self._step)
+      leave |= self._checkpoints.reached_preemption()
       self._is_due |= self._step % train.checkpoint_every == 0
       shows = self._parts.showcase is not None and (
         is_last or self._step % train.sample_every == 0
