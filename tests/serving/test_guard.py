@@ -285,7 +285,7 @@ def test_what_takes_too_long(tokenizer: texts_lib.Texts):
 
 def test_the_particulars_of_a_fault_stay_here(tokenizer: texts_lib.Texts):
   with stand_in.running(tokenizer) as server:
-    server.model.fails_with = RuntimeError("secret path /home/me")
+    server.model.fails_with = RuntimeError("secret path /elsewhere")
     status, told, _ = _send(server, *_CHAT, _chat(), **_JSON)
     assert status == 500 and told["error"]["type"] == "server_error"
     assert "secret" not in json.dumps(told)

@@ -14,7 +14,7 @@ SHADES = range(0, 250, 10)
 def line(key: int, **changes) -> dict:
   fields = {
     "image_id": key + 1,
-    "image_path": f"/home/somebody/benchmark/images/{key + 1}.jpg",
+    "image_path": f"/elsewhere/benchmark/images/{key + 1}.jpg",
     **{group.field: f"{group.field} of {key}" for group in dataset.GROUPS},
   }
   return fields | changes
