@@ -4,11 +4,12 @@
     [--config=shapes.py] [--seed=0] [--out=DIR] [--json=FILE] [--plot=FILE]
 
 Makes features of the Shapes world, trains on them under launch/run_forever.sh
-and ends the training process at random moments, mostly with SIGKILL, sometimes
-with SIGTERM. After --minutes the run is asked to save and end, and its steps
-are taken once more, undisturbed. Every loss of every step and the last
-checkpoint have to be equal bit for bit, memory, files and threads flat, and no
-temporary file left; the status is 1 otherwise. Without --out nothing stays.
+and ends the training process at random moments, three of four times with
+SIGKILL and else with SIGTERM. After --minutes the run is asked to save and end,
+and its steps are taken once more, undisturbed. Every loss of every step and the
+last checkpoint have to be equal bit for bit, memory, files and threads flat,
+and no temporary file left; the status is 1 otherwise. Without --out nothing
+stays.
 """
 
 import pathlib
@@ -37,7 +38,7 @@ def define_flags() -> None:
   flags.DEFINE_string("config", "shapes.py", "Of unialign_jax.train.")
   flags.DEFINE_integer("records", 512, "Of each task.", 8)
   flags.DEFINE_integer("checkpoint_every", 50, "Steps.", 1)
-  flags.DEFINE_integer("seed", 0, "Of moments and signals.")
+  flags.DEFINE_integer("seed", 0, "Of the moments.")
   flags.DEFINE_string("out", None, "Folder for both runs; else a temporary.")
   outputs.define_flags()
 

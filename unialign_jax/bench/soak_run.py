@@ -24,7 +24,8 @@ _SECONDS = 1.0  # between two looks
 _PATIENCE = 300.0  # seconds in which a run that was asked to is to end
 # Exit status of a supervisor that was: 128 + SIGTERM.
 ASKED_TO_END = 143
-_TERM_SHARE = 0.25  # of the kills; the others are SIGKILL
+# In turn, so that a soak of few kills has both.
+_SIGNALS = (signal.SIGKILL, signal.SIGTERM, signal.SIGKILL, signal.SIGKILL)
 
 
 @dataclasses.dataclass(frozen=True, kw_only=True)
@@ -79,7 +80,7 @@ class Kills:
 
   Attributes:
     least, most: seconds since the first step of the process.
-    seed: of times and signals.
+    seed: of the times.
     until: seconds after the run's first step, when it is asked to save and
       end.
   """
@@ -163,9 +164,7 @@ def _watch(
     if (look := _look(pid, now, saves)) is not None:
       looks.append(look)
     if kill_at is not None and now >= kill_at:
-      number = signal.SIGKILL
-      if chance.random() < _TERM_SHARE:
-        number = signal.SIGTERM
+      number = _SIGNALS[len(done) % len(_SIGNALS)]
       os.kill(pid, number)
       done.append(Kill(seconds=now, signal=number.name))
       kill_at = float("inf")  # until there is another process
