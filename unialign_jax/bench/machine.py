@@ -21,6 +21,7 @@ def describe() -> dict[str, Any]:
     "device_kind": devices[0].device_kind,
     "python": platform.python_version(),
     "jax": jax.__version__,
+    "glibc_tunables": os.environ.get("GLIBC_TUNABLES", ""),
   }
 
 

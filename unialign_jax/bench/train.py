@@ -9,11 +9,13 @@ persistent cache, three steps to warm up, then --repeats steps, each waited
 for; and, with the cache filled, a whole start. With --against=torch diffusers'
 SD3 blocks take the same steps with the same weights, batch and draws, eager
 and compiled; losses, gradient norms and weights are compared before any time
-is told.
+is told. All of them have their memory on huge pages (docs/performance.md),
+unless GLIBC_TUNABLES says something else.
 """
 
 import dataclasses
 import datetime
+import os
 import pathlib
 import sys
 import tempfile
@@ -34,6 +36,8 @@ from unialign_jax.bench import train_report
 from unialign_jax.planning import planner
 
 _DTYPES = tuple(torch_forms.TOLERANCE)
+# glibc reads it when a process starts, so it is for the fresh ones.
+_HUGE_PAGES = "glibc.malloc.hugetlb=1"
 
 
 def define_flags() -> None:
@@ -63,6 +67,7 @@ def main(argv: list[str]) -> None:
     )
   if values.against:
     handover.check(config)
+  os.environ.setdefault("GLIBC_TUNABLES", _HUGE_PAGES)
   described = fresh.run(machine.describe).value
   load = machine.load()
   forms = measure(

@@ -152,51 +152,47 @@ def _contract(
 def _contract_forward(
   q_BSNK: jax.Array, k_BSNK: jax.Array, v_BSNK: jax.Array
 ) -> tuple[jax.Array, tuple]:
-  q, k, v = map(_heads_first, (q_BSNK, k_BSNK, v_BSNK))
-  scores_BNST = products.einsum("bnsk,bntk->bnst", q, k) * _scale(q)
+  # No operand is transposed by hand: XLA's CPU backend would compute such a
+  # product of bf16 in float32.
+  scores_BNST = products.einsum("bsnk,btnk->bnst", q_BSNK, k_BSNK)
+  scores_BNST *= _scale(q_BSNK)
   largest = jnp.max(scores_BNST, axis=-1, keepdims=True)
   weights_BNST = jnp.exp(scores_BNST - largest)
   total = jnp.sum(weights_BNST, axis=-1, keepdims=True)
   # Divided after the product: K numbers a query instead of T.
-  out = products.einsum("bnst,bntk->bnsk", weights_BNST.astype(v.dtype), v)
-  out = _heads_first((out / total).astype(v.dtype))
+  weights_BNST = weights_BNST.astype(v_BSNK.dtype)
+  out_BNSK = products.einsum("bnst,btnk->bnsk", weights_BNST, v_BSNK)
+  out_BSNK = jnp.swapaxes(out_BNSK / total, 1, 2).astype(v_BSNK.dtype)
   # Named here: what is saved under the name spares a second forward pass.
-  out, log_sum = (
-    checkpoint_name(x, SAVED) for x in (out, largest + jnp.log(total))
+  out_BSNK, log_sum = (
+    checkpoint_name(x, SAVED) for x in (out_BSNK, largest + jnp.log(total))
   )
-  return out, (q_BSNK, k_BSNK, v_BSNK, out, log_sum)
+  return out_BSNK, (q_BSNK, k_BSNK, v_BSNK, out_BSNK, log_sum)
 
 
-def _contract_backward(saved: tuple, grad_BSNK: jax.Array) -> tuple:
-  *inputs, log_sum = saved
-  q, k, v, out, grad = map(_heads_first, (*inputs, grad_BSNK))
+def _contract_backward(saved: tuple, grad: jax.Array) -> tuple:
+  q, k, v, out, log_sum_BNS1 = saved
   # Keys before queries: of the five products below only the third then runs
   # over the first axis of its operands, which CPUs do at half the speed.
-  log_sum, mean = (
-    jnp.swapaxes(x, 2, 3)
-    for x in (
-      log_sum,
-      jnp.sum(_fp32(grad) * _fp32(out), axis=-1, keepdims=True),
-    )
-  )
-  scores_BNTS = products.einsum("bntk,bnsk->bnts", k, q) * _scale(q)
-  weights_BNTS = jnp.exp(scores_BNTS - log_sum)
-  along_BNTS = products.einsum("bntk,bnsk->bnts", v, grad) - mean
+  log_sum_BN1S = jnp.swapaxes(log_sum_BNS1, 2, 3)
+  mean_BSN = jnp.sum(_fp32(grad) * _fp32(out), axis=-1)
+  mean_BN1S = jnp.swapaxes(mean_BSN, 1, 2)[:, :, None]
+  scores_BNTS = products.einsum("btnk,bsnk->bnts", k, q) * _scale(q)
+  weights_BNTS = jnp.exp(scores_BNTS - log_sum_BN1S)
+  along_BNTS = products.einsum("btnk,bsnk->bnts", v, grad) - mean_BN1S
   along_BNTS = (weights_BNTS * along_BNTS).astype(q.dtype)
+  weights_BNTS = weights_BNTS.astype(v.dtype)
+  grad_k = products.einsum("bnts,bsnk->bntk", along_BNTS, q) * _scale(q)
+  grad_v = products.einsum("bnts,bsnk->bntk", weights_BNTS, grad)
   grads = (
-    products.einsum("bnts,bntk->bnsk", along_BNTS, k) * _scale(q),
-    products.einsum("bnts,bnsk->bntk", along_BNTS, q) * _scale(q),
-    products.einsum("bnts,bnsk->bntk", weights_BNTS.astype(v.dtype), grad),
+    products.einsum("bnts,btnk->bsnk", along_BNTS, k) * _scale(q),
+    jnp.swapaxes(grad_k, 1, 2),
+    jnp.swapaxes(grad_v, 1, 2),
   )
-  return tuple(_heads_first(g.astype(q.dtype)) for g in grads)
+  return tuple(g.astype(q.dtype) for g in grads)
 
 
 _contract.defvjp(_contract_forward, _contract_backward)
-
-
-def _heads_first(x: jax.Array) -> jax.Array:
-  """[B, S, N, K] <-> [B, N, S, K]: plain batched products for XLA on CPUs."""
-  return jnp.swapaxes(x, 1, 2)
 
 
 def _scale(q: jax.Array) -> float:
