@@ -1,18 +1,17 @@
 """Means of metrics, and the speed of steps, between two lines of a log."""
 
+import collections
 import math
+import statistics
 from collections.abc import Mapping
-
-import clu.metrics
-import jax
-import numpy as np
 
 
 class Averages:
   """What has come since the last line.
 
   What is not finite is left out of the means: such steps have no update, are
-  counted, and stand in incidents.jsonl.
+  counted, and stand in incidents.jsonl. Nothing here is an array of JAX: on
+  CPUs a sum of two of them would wait for the step under way.
   """
 
   def __init__(self) -> None:
@@ -20,7 +19,7 @@ class Averages:
 
   def clear(self) -> None:
     """Begins a line."""
-    self._means: dict[str, clu.metrics.Average] = {}
+    self._values: dict[str, list[float]] = collections.defaultdict(list)
     self._seconds: list[float] = []
     self._flops: list[float] = []
     self._waits: list[float] = []
@@ -29,9 +28,7 @@ class Averages:
     """Takes the metrics of a step."""
     for name, value in values.items():
       if math.isfinite(value):
-        average = clu.metrics.Average.from_model_output(np.float32(value))
-        before = self._means.get(name)
-        self._means[name] = before.merge(average) if before else average
+        self._values[name].append(value)
 
   def add_time(self, *, seconds: float, flops: float, waited: float) -> None:
     """Takes the time of a step, the model's work in it, and the wait for it."""
@@ -41,9 +38,7 @@ class Averages:
 
   def means(self) -> dict[str, float]:
     """By name; without those that were never finite."""
-    # clu divides a float by an integer count.
-    with jax.numpy_dtype_promotion("standard"):
-      return {name: float(a.compute()) for name, a in self._means.items()}
+    return {name: statistics.fmean(v) for name, v in self._values.items()}
 
   def speed(self, *, batch_size: int, peak: float | None) -> dict[str, float]:
     """Seconds a step, and what follows; nothing where no time is known.
@@ -55,7 +50,7 @@ class Averages:
     total = sum(self._seconds)
     if not total:
       return {}
-    seconds = float(np.median(self._seconds))
+    seconds = statistics.median(self._seconds)
     found = {
       "seconds_per_step": seconds,
       "examples_per_second": batch_size / seconds,
