@@ -82,18 +82,26 @@ def build(
       settings = writer.WriterConfig(
         text_length=TEXT_LENGTH, draws=draws, seed=config.seed
       )
+      finished = (folder / manifest_lib.FILENAME).exists()
       samples = builder.samples(data_dir, split, config.name)
-      if not (folder / manifest_lib.FILENAME).exists():
-        samples = _with_bar(samples, name, count)
-      manifests[name] = writer.write_features(samples, folder, nets, settings)
+      # Closed here, or the last state of a stopped bar follows the message.
+      with _bar(samples, name, count, disable=finished) as bar:
+        manifests[name] = writer.write_features(bar, folder, nets, settings)
       _check_count(folder, manifests[name].num_records, count)
   return manifests
 
 
-def _with_bar(
-  samples: Iterable[sample_lib.Sample], name: str, count: int
-) -> Iterable[sample_lib.Sample]:
-  return tqdm.tqdm(samples, f"{name:24}", count, unit="sample", mininterval=0.5)
+def _bar(
+  samples: Iterable[sample_lib.Sample], name: str, count: int, *, disable: bool
+) -> tqdm.tqdm:
+  return tqdm.tqdm(
+    samples,
+    f"{name:24}",
+    count,
+    unit="sample",
+    mininterval=0.5,
+    disable=disable,
+  )
 
 
 def _check_count(folder: pathlib.Path, got: int, expected: int) -> None:
