@@ -31,9 +31,6 @@ from unialign_jax.models import t5
 from unialign_jax.models import vae
 
 MASK_TOKEN = "<extra_id_0>"
-# flax's GroupNorm promotes bfloat16 to float32 statistics without a cast, which
-# JAX refuses where a caller made promotion strict.
-_PROMOTION = "standard"
 
 
 def _read_config(folder: pathlib.Path) -> dict[str, Any]:
@@ -228,10 +225,9 @@ class ImageEncoder:
     )
     side = config.downsampling
     image = jax.ShapeDtypeStruct((1, side, side, config.in_channels), dtype)
-    with jax.numpy_dtype_promotion(_PROMOTION):
-      abstract = jax.eval_shape(
-        vae.AutoencoderKL(config).init, jax.random.key(0), image
-      )["params"]
+    abstract = jax.eval_shape(
+      vae.AutoencoderKL(config).init, jax.random.key(0), image
+    )["params"]
     weights = identity_lib.Hashed(
       tensors.Tensors(found, "diffusion_pytorch_model")
     )
@@ -249,8 +245,7 @@ class ImageEncoder:
 
   def _apply(self, params: Any, value: jax.Array, method: str) -> Any:
     value = value.astype(self.config.dtype)
-    with jax.numpy_dtype_promotion(_PROMOTION):
-      return self.model.apply({"params": params}, value, method=method)
+    return self.model.apply({"params": params}, value, method=method)
 
   def encode(self, images_BHWC: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """uint8 pictures -> mean and std of the scaled posterior, float32.
