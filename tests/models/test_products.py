@@ -1,11 +1,13 @@
 """Dense layers compute what they say, in the form of each platform."""
 
 import jax
+import jax.extend as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
 from unialign_jax import sharding
+from unialign_jax.models import attention
 from unialign_jax.models import products
 
 PLATFORMS = ("cpu", "gpu", "tpu")
@@ -69,5 +71,37 @@ def _equations(jaxpr, name):
   for eqn in jaxpr.eqns:
     if eqn.primitive.name == name:
       yield eqn
-    for inner in jax.core.jaxprs_in_params(eqn.params):
+    for inner in jex.core.jaxprs_in_params(eqn.params):
       yield from _equations(inner, name)
+
+
+def test_no_operand_of_attention_is_transposed():
+  """XLA's CPU backend would compute such a product of bf16 in float32."""
+
+  def both_ways(q, k, v, grad):
+    def attend(*qkv):
+      (out,) = attention.attention(*((x,) for x in qkv), implementation="xla")
+      return out
+
+    out, back = jax.vjp(attend, q, k, v)
+    return out, *back(grad)
+
+  qkv_grad = jax.random.normal(jax.random.key(0), (4, 2, 5, 3, 8), jnp.bfloat16)
+  jaxpr = jax.make_jaxpr(both_ways)(*qkv_grad).jaxpr
+  operands = list(_operands(jaxpr, dict.fromkeys(jaxpr.invars, "argument")))
+  assert len(operands) == 2 * (2 + 5)  # two products forwards, five backwards
+  assert "transpose" not in operands
+
+
+def _operands(jaxpr, made_by):
+  """What made each operand of each product; `made_by` has the arguments."""
+  for eqn in jaxpr.eqns:
+    given = [
+      made_by.get(v, "constant") if isinstance(v, jex.core.Var) else "constant"
+      for v in eqn.invars
+    ]
+    if eqn.primitive.name == "dot_general":
+      yield from given
+    for inner in jex.core.jaxprs_in_params(eqn.params):
+      yield from _operands(inner, dict(zip(inner.invars, given)))
+    made_by.update(dict.fromkeys(eqn.outvars, eqn.primitive.name))
