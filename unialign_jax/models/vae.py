@@ -121,7 +121,7 @@ class GroupNorm(nn.Module):
   """Group normalisation; statistics in float32, rounded once.
 
   Each channel is averaged over the map before the channels of a group are:
-  XLA's CPU backend takes two to five times as long over both at once.
+  XLA's CPU backend takes about twice to five times as long over both at once.
   """
 
   config: VAEConfig
