@@ -207,7 +207,7 @@ def test_times_leave_out_compilation_and_batches_that_are_not_full(
   tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ):
   clock = stand_in.Clock()
-  monkeypatch.setattr(batches.time, "monotonic", clock.monotonic)
+  monkeypatch.setattr(batches, "time", clock)
   pipe = stand_in.StandIn(clock=clock)
   # 3 (compiles); 4 (compiles), 4, and 3, which cost as much as 4.
   _make(tmp_path, pipe, [*_plain(3, "few"), *_plain(11)])

@@ -27,10 +27,17 @@ ROOT = pathlib.Path(__file__).parents[2]
 
 @dataclasses.dataclass
 class _Time:
+  """In place of the module `time` where it is read.
+
+  Set for everybody, it would stop the clocks of event loops in other threads.
+  """
+
   now: float = 100.0
 
-  def __call__(self) -> float:
+  def monotonic(self) -> float:
     return self.now
+
+  time = monotonic
 
   def pass_(self, seconds: float) -> None:
     self.now += seconds
@@ -39,7 +46,7 @@ class _Time:
 @pytest.fixture
 def now(monkeypatch: pytest.MonkeyPatch) -> _Time:
   now = _Time()
-  monkeypatch.setattr(time, "monotonic", now)
+  monkeypatch.setattr(goodput, "time", now)
   return now
 
 
@@ -180,7 +187,7 @@ def test_records_carry_on(
   tmp_path: pathlib.Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
   wall = _Time(1000.0)
-  monkeypatch.setattr(time, "time", wall)
+  monkeypatch.setattr(starts, "time", wall)
   with starts.Start(tmp_path, age=2.0, active=True) as first:
     first.step, first.reason = 3, "SIGTERM"
   (begin, end) = lines.read(tmp_path / starts.FILE)
