@@ -103,6 +103,25 @@ def test_time_is_fed_in_thousandths(apply, params):
   assert network.size(change) > 1e-2
 
 
+def test_one_time_stands_for_the_batch(model, apply, params):
+  """As samplers give it; its modulation is computed once."""
+  inputs = network.inputs()
+  one = inputs | {"t": inputs["t"][:1]}
+  same = inputs | {"t": jnp.broadcast_to(one["t"], inputs["t"].shape)}
+  for got, want in zip(apply(params, one), apply(params, same)):
+    np.testing.assert_allclose(got, want, atol=1e-5)
+
+  @tiny.jit
+  @jax.grad
+  def influence(t, inputs):
+    out = network.run(model, params, inputs | {"t": t}, heads=("velocity",))
+    return jnp.sum(jnp.square(out.velocity_BHWC))
+
+  (got,) = influence(one["t"], inputs)
+  want = influence(same["t"], inputs).sum()
+  np.testing.assert_allclose(got, want, rtol=1e-4)
+
+
 def test_heads_not_asked_for_are_none_and_the_others_unchanged(
   model, params, apply
 ):

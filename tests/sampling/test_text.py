@@ -30,7 +30,7 @@ def _knows_the_truth(calls=None, sharpness_L=None):
   sharpness = jnp.full((L,), 30.0) if sharpness_L is None else sharpness_L
 
   def apply(variables, latents, text_BLE, t_B, *, heads):
-    assert heads == ("logits",) and t_B.shape == (B,)
+    assert heads == ("logits",) and t_B.shape == (1,)
     if calls is not None:
       jax.debug.callback(lambda x: calls.append(np.asarray(x)), text_BLE)
     logits = _encode(TRUTH) * sharpness.astype(jnp.float32)[None, :, None]

@@ -26,8 +26,8 @@ def modulate(x_BTD: jax.Array, shift: jax.Array, scale: jax.Array) -> jax.Array:
 
   Args:
     x_BTD: tokens.
-    shift: [B, 1, D].
-    scale: [B, 1, D].
+    shift: [B, 1, D], or [1, 1, D] for all.
+    scale: likewise.
   """
   normed, _ = _normalise(x_BTD)
   return (normed * (1.0 + _fp32(scale)) + _fp32(shift)).astype(x_BTD.dtype)
@@ -45,8 +45,8 @@ def _modulate_backward(
   x_BTD, scale = saved
   normed, inverse = _normalise(x_BTD)
   grad = _fp32(grad_BTD)
-  grad_scale = jnp.sum(grad * normed, axis=1, keepdims=True)
-  grad_shift = jnp.sum(grad, axis=1, keepdims=True)
+  grad_scale = _sum_of_tokens(grad * normed, scale)
+  grad_shift = _sum_of_tokens(grad, scale)
   grad = grad * (1.0 + _fp32(scale))
   along = jnp.mean(grad * normed, axis=-1, keepdims=True)
   grad_x = inverse * (grad - grad.mean(-1, keepdims=True) - along * normed)
@@ -60,7 +60,7 @@ modulate.defvjp(_modulate_forward, _modulate_backward)
 def add_gated(
   x_BTD: jax.Array, gate: jax.Array, update_BTD: jax.Array
 ) -> jax.Array:
-  """`x + gate update`, the residual sum; the gate is [B, 1, D]."""
+  """`x + gate update`, the residual sum; gate [B, 1, D], or [1, 1, D]."""
   return (_fp32(x_BTD) + _fp32(gate) * _fp32(update_BTD)).astype(x_BTD.dtype)
 
 
@@ -75,7 +75,7 @@ def _add_gated_backward(
 ) -> tuple[jax.Array, jax.Array, jax.Array]:
   gate, update_BTD = saved
   grad = _fp32(grad_BTD)
-  grad_gate = jnp.sum(grad * _fp32(update_BTD), axis=1, keepdims=True)
+  grad_gate = _sum_of_tokens(grad * _fp32(update_BTD), gate)
   grad_update = grad * _fp32(gate)
   return (
     grad_BTD,
@@ -118,6 +118,12 @@ def _normalise(x: jax.Array) -> tuple[jax.Array, jax.Array]:
   variance = jnp.mean(centred * centred, -1, keepdims=True)
   inverse = jax.lax.rsqrt(variance + NORM_EPS)
   return centred * inverse, inverse
+
+
+def _sum_of_tokens(grad_BTD: jax.Array, like: jax.Array) -> jax.Array:
+  """Summed to the shape of `like`, which each token of a row (or all) read."""
+  axes = (0, 1) if like.shape[0] == 1 else 1
+  return jnp.sum(grad_BTD, axes, keepdims=True)
 
 
 def _fp32(x: jax.Array) -> jax.Array:

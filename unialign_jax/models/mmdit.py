@@ -141,6 +141,7 @@ class MMDiT(nn.Module):
       latents_BHWC: scaled latents at time `t`; None selects the null image.
       text_BLE: T5 features; E here is `text_dim`.
       t_B: diffusion time of the image in [0, 1], fp32; 0 in the text pass.
+        [1] stands for the whole batch: its modulation is computed once.
       cond_BNHWC: clean scaled latents of N condition images.
       heads: which fields of `ModelOutput` to compute.
 

@@ -158,7 +158,7 @@ def velocity(
     text_BLE: jax.Array,
     cond_BNHWC: jax.Array | None,
   ) -> jax.Array:
-    t_B = jnp.full(latents_BHWC.shape[:1], t, jnp.float32)
+    t_B = jnp.full((1,), t, jnp.float32)  # one for all: one modulation
     out = model_apply(
       {"params": params},
       latents_BHWC,

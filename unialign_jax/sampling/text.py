@@ -76,7 +76,6 @@ def sample_text(
     ValueError: for settings out of range, or shapes that differ.
   """
   _check_inputs(prompt_ids_BL, prompt_mask_BL, schedule, steps)
-  batch = prompt_ids_BL.shape[0]
 
   def propose(
     keys_B: jax.Array, state: _State, temperature: float
@@ -89,7 +88,7 @@ def sample_text(
       {"params": params},
       latents_BHWC,
       encode_text(shown_BL),
-      jnp.zeros((batch,), jnp.float32),
+      jnp.zeros((1,), jnp.float32),
       heads=("logits",),
     )
     return masked.propose(
