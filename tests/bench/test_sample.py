@@ -36,11 +36,13 @@ def test_both_sides_are_timed(tmp_path: pathlib.Path):
     folder=scratch,
   )
   assert done.returncode == 0, done.stderr
-  (form,) = json.loads(file.read_text())["forms"]
-  (ours,) = form["timings"]
-  # With compilation, which no later call has.
-  assert ours["first_picture"] > 2 * max(ours["pictures"])
-  assert "| jax | float32 | 2 |" in done.stdout
+  forms = json.loads(file.read_text())["forms"]
+  assert [form["name"] for form in forms] == ["jax", "jax on 2 devices"]
+  for form in forms:
+    (ours,) = form["timings"]
+    # With compilation, which no later call has.
+    assert ours["first_picture"] > 2 * max(ours["pictures"])
+    assert f"| {form['name']} | float32 | 2 |" in done.stdout
   assert not list(scratch.glob("unialign-bench-*"))
 
 
@@ -57,7 +59,8 @@ def test_the_ratio_is_to_the_fastest():
 
   text = sample.table([form("jax", 2.0), form("torch eager", 8.0)])
   forms = [form("jax", 2.0), form("torch eager", 8.0), form("torch x", 5.0)]
-  assert "pictures, batch 2: 2.50 times" in sample.table(forms)
+  forms.append(form("jax on 2 devices", 1.0))
+  assert "pictures, batch 2: 5.00 times" in sample.table(forms)
   assert "| 1.0000 (1.0000 to 25.0000) |" in text
 
 
@@ -70,7 +73,8 @@ def test_prompts_are_not_remembered():
   ("flag", "message"),
   [
     ("--dtypes=float8", "--dtypes: got ['float8']"),
-    ("--batch_sizes=0", "--batch_sizes: got '0'"),
+    ("--batch_sizes=0", "--batch_sizes: got 0"),
+    ("--cpu_devices=all", "--cpu_devices: got all"),
     ("--json=/no/such/folder/a.json", "expected an existing folder"),
   ],
 )

@@ -1,11 +1,13 @@
 """Seconds a picture and a caption, beside the exported PyTorch pipeline.
 
   python -m unialign_jax.bench sample [--model=shapes] [--dtypes=float32,...] \\
-    [--batch_sizes=1,8] [--repeats=20] [--against=torch] [--json=FILE]
+    [--batch_sizes=1,8] [--cpu_devices=1,2] [--repeats=20] \\
+    [--against=torch] [--json=FILE]
 
 Each form runs in a fresh process: prompt to picture, and picture to caption,
 with the model's own settings, new prompts and pictures each time. The first
-call, with compilation, is told apart; the rest are a median. With
+call, with compilation, is told apart; the rest are a median. CPUs are measured
+as one device and divided into several, over which a batch is spread. With
 --against=torch the same model goes through the pipeline that `export` writes,
 eager and compiled, in the same dtypes, and the ratio is printed.
 """
@@ -23,6 +25,7 @@ from absl import flags
 
 from unialign_jax.bench import fresh
 from unialign_jax.bench import machine
+from unialign_jax.bench import outputs
 from unialign_jax.bench import samplers
 
 _DTYPES = ("float32", "bfloat16")
@@ -35,6 +38,9 @@ def define_flags() -> None:
   )
   flags.DEFINE_list("dtypes", list(_DTYPES), "Of the networks.")
   flags.DEFINE_list("batch_sizes", ["1", "8"], "Examples of one call.")
+  flags.DEFINE_list(
+    "cpu_devices", ["1", "2"], "Into how many devices CPUs are divided."
+  )
   flags.DEFINE_integer("repeats", 20, "Calls after the first.", 1)
   flags.DEFINE_enum("against", None, ["torch"], "What to run beside.")
   flags.DEFINE_string("json", None, "Local file for the numbers.")
@@ -66,11 +72,17 @@ def main(argv: list[str]) -> None:
     raise ValueError(
       f"--dtypes: got {sorted(unknown)}, expected some of {_DTYPES}."
     )
-  sizes = [_whole(size) for size in values.batch_sizes]
+  sizes = outputs.whole_numbers("batch_sizes", values.batch_sizes)
+  devices = outputs.whole_numbers("cpu_devices", values.cpu_devices)
   described = fresh.run(machine.describe).value
   load = machine.load()
   forms = measure(
-    values.model, values.dtypes, sizes, values.repeats, bool(values.against)
+    values.model,
+    values.dtypes,
+    sizes,
+    devices if described["device_kind"] == "cpu" else [1],
+    values.repeats,
+    bool(values.against),
   )
   text = table(forms)
   print(
@@ -86,6 +98,7 @@ def measure(
   model: str,
   dtypes: list[str],
   batch_sizes: list[int],
+  cpu_devices: list[int],
   repeats: int,
   against_torch: bool,
 ) -> list[Form]:
@@ -104,7 +117,9 @@ def measure(
     )
 
   for dtype in dtypes:
-    run("jax", dtype, samplers.time_jax, model)
+    for devices in cpu_devices:
+      name = "jax" if devices == 1 else f"jax on {devices} devices"
+      run(name, dtype, samplers.time_jax, model, devices)
   if against_torch:
     with tempfile.TemporaryDirectory(prefix="unialign-bench-") as scratch:
       folder = pathlib.Path(scratch) / "exported"
@@ -162,9 +177,3 @@ def _a(seconds: list[float], batch_size: int) -> str:
   """Median a picture or text, with the least and the most."""
   each = [s / batch_size for s in seconds]
   return f"{statistics.median(each):.4f} ({min(each):.4f} to {max(each):.4f})"
-
-
-def _whole(text: str) -> int:
-  if not text.isdigit() or int(text) < 1:
-    raise ValueError(f"--batch_sizes: got {text!r}, expected numbers >= 1.")
-  return int(text)

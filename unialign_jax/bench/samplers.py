@@ -44,13 +44,20 @@ class Timing:
 
 
 def time_jax(
-  model: str, dtype: str, batch_sizes: Sequence[int], repeats: int
+  model: str,
+  cpu_devices: int,
+  dtype: str,
+  batch_sizes: Sequence[int],
+  repeats: int,
 ) -> list[Timing]:
-  """`Pipeline`'s."""
+  """`Pipeline`'s; on CPUs, which are divided into so many devices."""
   # Compilation is part of what is measured.
   os.environ["JAX_ENABLE_COMPILATION_CACHE"] = "false"
+  import jax
+
   from unialign_jax import pipeline
 
+  jax.config.update("jax_num_cpu_devices", cpu_devices)
   pipe = pipeline.Pipeline.load(model, dtype=dtype, batch_size=max(batch_sizes))
   return _time(batch_sizes, repeats, pipe.generate, pipe.caption)
 
