@@ -143,13 +143,17 @@ def platform() -> str:
 
 
 def spread_tokens(x_BTD: jax.Array) -> jax.Array:
-  """The same tokens, over `sequence` where the mesh that is set has it.
+  """The same tokens, spread over the mesh that is set.
 
-  Tokens that it does not divide stay whole.
+  Examples over BATCH, else the partitioner may take over how parameters are
+  shared out: all examples on each device, a part of the width there, and a sum
+  over devices after each product. Tokens over `sequence`, if it divides them.
   """
-  if sequence_shares() == 1 or not shares_out(x_BTD.shape, TOKENS):
+  mesh = jax.sharding.get_abstract_mesh()
+  if mesh.empty or not shares_out(x_BTD.shape, BATCH):
     return x_BTD
-  return jax.lax.with_sharding_constraint(x_BTD, TOKENS)
+  spec = TOKENS if shares_out(x_BTD.shape, TOKENS) else BATCH
+  return jax.lax.with_sharding_constraint(x_BTD, spec)
 
 
 def check_batch(mesh: jax.sharding.Mesh, batch: int, accumulation: int) -> None:
