@@ -111,6 +111,19 @@ def test_no_stack_of_parameters_is_gathered_whole(
 
 
 @needs_libtpu
+def test_no_chip_has_the_tokens_of_all_examples(footprint: compiled.Footprint):
+  """Weights and gradients go between chips, and what InfoNCE pools."""
+  data = _config().data
+  lengths = {data.text_length, 64, 64 + data.text_length}
+  moved = {shape for one in footprint.collectives for _, shape in one.shapes}
+  assert not {
+    shape
+    for shape in moved
+    if len(shape) > 2 and shape[0] == data.batch_size and shape[1] in lengths
+  }
+
+
+@needs_libtpu
 def test_what_does_not_fit_is_told_before_anything_runs():
   done = _plan(
     "--topology=v5e:2x2", "--conditions=1", "--config.data.batch_size=32768"
