@@ -147,10 +147,6 @@ def _watch(
     time.sleep(_SECONDS)
     now = time.monotonic() - began
     found = _children(supervisor.pid)
-    if now >= end_at:
-      supervisor.terminate()
-      _wait(supervisor)
-      break
     if not found:
       continue
     if found[0] != pid:
@@ -159,6 +155,11 @@ def _watch(
     if kills and kill_at is None and _size(metrics) > told:
       kill_at = now + chance.uniform(kills.least, kills.most)
       end_at = min(end_at, now + kills.until)
+    # Only a process that takes steps, and has not been killed, saves and ends.
+    if now >= end_at and kill_at is not None and kill_at < float("inf"):
+      supervisor.terminate()
+      _wait(supervisor)
+      break
     if (latest := _newest(workdir)) != newest:
       newest, saves = latest, saves + 1
     if (look := _look(pid, now, saves)) is not None:
